@@ -1,0 +1,64 @@
+"""Maps of the materials in hyperspectral scenes of any size, without labels.
+
+>>> import hsistream as hs
+>>> hs.TileGrid(shape=(100, 100), tile=64).rows
+2
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hsistream.errors import HsistreamError
+from hsistream.version import __version__
+
+if TYPE_CHECKING:
+    from hsistream.config import Execution, RunConfig
+    from hsistream.evaluation import evaluate
+    from hsistream.pipeline import plan, run
+    from hsistream.runs import RunDirectory
+    from hsistream.runtime.cluster import connect
+    from hsistream.scene.ingest import ingest
+    from hsistream.scene.readers import open_sources
+    from hsistream.scene.scene import Frame, Scene
+    from hsistream.tiles import Tile, TileGrid
+
+__all__ = [
+    "Execution",
+    "Frame",
+    "HsistreamError",
+    "RunConfig",
+    "RunDirectory",
+    "Scene",
+    "Tile",
+    "TileGrid",
+    "__version__",
+    "connect",
+    "evaluate",
+    "ingest",
+    "open_sources",
+    "plan",
+    "run",
+]
+
+_HOME = {
+    "Execution": "config",
+    "Frame": "scene.scene",
+    "RunConfig": "config",
+    "RunDirectory": "runs",
+    "Scene": "scene.scene",
+    "Tile": "tiles",
+    "TileGrid": "tiles",
+    "connect": "runtime.cluster",
+    "evaluate": "evaluation",
+    "ingest": "scene.ingest",
+    "open_sources": "scene.readers",
+    "plan": "pipeline",
+    "run": "pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``--help`` answers at once."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'hsistream' has no attribute {name!r}")
+    return getattr(import_module(f"hsistream.{_HOME[name]}"), name)

@@ -1,0 +1,5 @@
+"""Run the command line with ``python -m hsistream``."""
+
+from hsistream.cli.app import main
+
+main()

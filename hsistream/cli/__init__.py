@@ -1,0 +1,1 @@
+"""The command line: reads arguments, makes one call, prints the result."""

@@ -1,0 +1,389 @@
+"""The commands. Each reads its arguments, makes one call and prints the result.
+
+Heavy libraries are imported inside the commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hsistream.version import __version__
+from hsistream.errors import HsistreamError
+
+app = typer.Typer(
+    name="hsistream",
+    help="Maps of the materials in hyperspectral scenes of any size, without labels.\n\n"
+    "Start with: hsistream ingest FILE scene.zarr, then: hsistream cluster scene.zarr\n\n"
+    "Exit codes: 0 done, 1 error, 2 usage, 3 incomplete but resumable, 4 resources, "
+    "5 verification failed, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    rich_markup_mode=None,
+)
+
+INTERRUPTED = 130
+
+
+class Style(StrEnum):
+    """How progress is shown."""
+
+    auto = "auto"
+    bar = "bar"
+    log = "log"
+    none = "none"
+
+
+class Device(StrEnum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Statistics(StrEnum):
+    """Over which frames spectra are standardised together."""
+
+    scene = "scene"
+    frame = "frame"
+    group = "group"
+
+
+class MatchingName(StrEnum):
+    """How clusters are matched to classes."""
+
+    rectangular = "rectangular"
+    square = "square"
+
+
+SceneArgument = Annotated[Path, typer.Argument(help="Scene store made by: hsistream ingest.")]
+RunArgument = Annotated[Path, typer.Argument(help="Run directory made by: hsistream cluster.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Show = Annotated[
+    Style, typer.Option("--progress", help="Progress on stderr; auto: bars on a terminal.")
+]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", help="Preset; see: hsistream methods. [default: consensus]"),
+]
+Clusters = Annotated[
+    int | None, typer.Option("--clusters", min=1, help="Number of clusters. [default: estimated]")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings; see: methods --settings.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One setting, section.key=value; may be repeated; wins."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed. [default: 0]")]
+StatisticsBy = Annotated[
+    Statistics | None,
+    typer.Option(
+        "--statistics",
+        help="Standardise spectra over the scene, each frame, or groups of frames "
+        "([statistics.groups] in the settings). [default: scene]",
+    ),
+]
+Scheduler = Annotated[
+    str, typer.Option(help="none (threads), local:N (processes) or a dask scheduler's address.")
+]
+TilePx = Annotated[
+    int | None,
+    typer.Option("--tile", help="Tile side, px; never changes the result. [default: fits]"),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Tiles at once without a scheduler. [default: cores]")
+]
+Memory = Annotated[
+    str | None, typer.Option(help='Limit such as "4 GiB". [default: half of the machine]')
+]
+DeviceName = Annotated[Device, typer.Option("--device", help="Where networks run.")]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Run directory. [default: beside the scene]")
+]
+
+
+def reporting(command: Callable[..., None]) -> Callable[..., None]:
+    """End a command with one sentence and the documented exit code, whatever happens."""
+
+    @functools.wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except HsistreamError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted; what is finished is kept, the same command resumes", INTERRUPTED)
+        except MemoryError:
+            _fail("The machine is out of memory. See hsistream plan, and use --memory.", 4)
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if logging.getLogger("hsistream").isEnabledFor(logging.DEBUG):
+                traceback.print_exc()
+            _fail(
+                f"This is a bug in hsistream: {type(error).__name__}: {error}. Please report it "
+                f"with the output of the same command after: hsistream --debug",
+                1,
+            )
+
+    return guarded
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log everything, with tracebacks.")
+    ] = False,
+) -> None:
+    """Take the options that all commands share."""
+    if version:
+        sys.stdout.write(f"hsistream {__version__}\n")
+        raise typer.Exit
+    level = logging.DEBUG if debug else logging.WARNING
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("hsistream").setLevel(level)
+
+
+@app.command()
+@reporting
+def ingest(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files that become frames: .npz .npy .mat ENVI GeoTIFF .zarr, or a folder."
+        ),
+    ],
+    scene: Annotated[Path, typer.Argument(help="Scene store to make, such as scene.zarr.")],
+    key: Annotated[str | None, typer.Option(help="Variable that holds the cube.")] = None,
+    axes: Annotated[str | None, typer.Option(help="Order of the axes, such as yxb or byx.")] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Height and width of a (band, pixel) array, such as 95x95.")
+    ] = None,
+    mosaic: Annotated[
+        bool, typer.Option("--mosaic", help="GeoTIFF tiles are one frame, placed by georeference.")
+    ] = False,
+    wavelength_units: Annotated[
+        str | None, typer.Option(help="nm or um, if files do not say.")
+    ] = None,
+    no_data: Annotated[float | None, typer.Option(help="Value that means no data.")] = None,
+    keep_zeros: Annotated[
+        bool, typer.Option("--keep-zeros", help="Keep pixels that are zero in every band.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an old scene.")] = False,
+    progress: Show = Style.auto,
+    json: Json = False,
+) -> None:
+    """Turn files into a scene store, streamed; several files become frames of one scene."""
+    from hsistream.cli import output, request
+    from hsistream.cli.progress import shown
+    from hsistream.scene.ingest import IngestOptions
+    from hsistream.scene.ingest import ingest as write_scene
+    from hsistream.scene.readers import open_sources
+    from hsistream.scene.read_options import ReadOptions
+
+    reading = ReadOptions(
+        key=key,
+        axes=axes,
+        wavelength_units=wavelength_units,
+        mosaic=mosaic,
+        shape=request.shape(shape),
+    )
+    writing = IngestOptions(no_data=no_data, keep_zeros=keep_zeros, overwrite=overwrite)
+    with shown(progress.value) as notify:
+        made = write_scene(open_sources(sources, reading), scene, writing, notify)
+    output.as_json(output.scene_facts(made)) if json else output.scene(made)
+
+
+@app.command()
+@reporting
+def info(scene: SceneArgument, json: Json = False) -> None:
+    """Describe a scene: frames, bands, no data, brightness."""
+    from hsistream.cli import output
+    from hsistream.scene.scene import Scene
+
+    found = Scene.open(scene)
+    output.as_json(output.scene_facts(found)) if json else output.scene(found)
+
+
+@app.command()
+@reporting
+def plan(
+    scene: SceneArgument,
+    method: Method = None,
+    clusters: Clusters = None,
+    run: RunOption = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    statistics: StatisticsBy = None,
+    scheduler: Scheduler = "none",
+    tile: TilePx = None,
+    threads: Threads = None,
+    memory: Memory = None,
+    json: Json = False,
+) -> None:
+    """Say what a run will need, stage by stage, without reading a pixel."""
+    from hsistream import pipeline
+    from hsistream.cli import output, request
+    from hsistream.scene.scene import Scene
+
+    asked = request.config(method, config, clusters, None, statistics, settings)
+    execution = request.execution(tile, scheduler, threads, memory, "auto")
+    found = pipeline.plan(Scene.open(scene), asked, execution, run)
+    output.as_json(found.to_json()) if json else output.plan(found)
+    pipeline.refuse(found, execution)
+
+
+@app.command()
+@reporting
+def cluster(
+    scene: SceneArgument,
+    method: Method = None,
+    clusters: Clusters = None,
+    run: RunOption = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    statistics: StatisticsBy = None,
+    device: DeviceName = Device.auto,
+    scheduler: Scheduler = "none",
+    tile: TilePx = None,
+    threads: Threads = None,
+    memory: Memory = None,
+    progress: Show = Style.auto,
+    json: Json = False,
+) -> None:
+    """Make a map of the materials of a scene; repeated, it finishes an interrupted run."""
+    from hsistream import pipeline
+    from hsistream.cli import output, request
+    from hsistream.cli.progress import shown
+    from hsistream.runtime.cluster import connect
+    from hsistream.scene.scene import Scene
+
+    asked = request.config(method, config, clusters, seed, statistics, settings)
+    execution = request.execution(tile, scheduler, threads, memory, device.value)
+    opened = Scene.open(scene)
+    directory = run or pipeline.default_directory(opened, asked)
+    with shown(progress.value) as notify, connect(scheduler) as client:
+        done = pipeline.run(
+            opened, asked, directory, execution=execution, client=client, notify=notify
+        )
+    output.as_json(output.run_facts(done)) if json else output.run(done)
+
+
+@app.command()
+@reporting
+def status(run: RunArgument, json: Json = False) -> None:
+    """Say how far a run is; ends with 3 if it is incomplete."""
+    from hsistream import pipeline
+    from hsistream.cli import output
+
+    stages = pipeline.status(run)
+    output.as_json(output.status_facts(run, stages)) if json else output.status(run, stages)
+    if not all(stage.done for stage in stages):
+        raise typer.Exit(3)
+
+
+@app.command()
+@reporting
+def evaluate(
+    run: RunArgument,
+    truth: Annotated[
+        Path, typer.Option(help="Reference labels, 0 = unlabelled; any readable file.")
+    ],
+    key: Annotated[str | None, typer.Option(help="Variable that holds the labels.")] = None,
+    frame: Annotated[str | None, typer.Option(help="Frame to score. [default: all]")] = None,
+    matching: Annotated[
+        MatchingName, typer.Option(help="square: as in the DS2DL paper.")
+    ] = MatchingName.rectangular,
+    json: Json = False,
+) -> None:
+    """Score a finished run against reference labels; adds the scores to its page."""
+    from hsistream.cli import output
+    from hsistream.evaluation import evaluate as score
+    from hsistream.scene.read_labels import read_labels
+
+    found = score(run, read_labels(truth, key), frame=frame, matching=matching.value)
+    output.as_json(found.to_json()) if json else output.scores(found)
+
+
+@app.command()
+@reporting
+def report(run: RunArgument, json: Json = False) -> None:
+    """Write the page of a finished run again, and print where it is."""
+    from hsistream.cli import output
+    from hsistream.evaluation import rewrite_report
+
+    done = rewrite_report(run)
+    output.as_json(output.run_facts(done)) if json else output.run(done)
+
+
+@app.command()
+@reporting
+def export(
+    run: RunArgument,
+    folder: Annotated[Path, typer.Argument(help="Folder for one GeoTIFF per frame.")],
+) -> None:
+    """Write the label maps as Cloud-Optimised GeoTIFFs, one per frame."""
+    from hsistream.cli import output
+    from hsistream.evaluation import export_labels
+
+    for path in export_labels(run, folder):
+        output.say(str(path))
+
+
+@app.command()
+@reporting
+def methods(
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Print every setting with its default, as TOML.")
+    ] = False,
+    method: Method = None,
+) -> None:
+    """List the methods, or the settings of one."""
+    from hsistream.cli import output
+
+    output.settings(method) if settings else output.methods()
+
+
+@app.command()
+@reporting
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for the scene and the run.")] = Path(
+        "demo"
+    ),
+    progress: Show = Style.auto,
+) -> None:
+    """Make a synthetic scene of three frames, cluster it, and score it."""
+    from hsistream.cli import output
+    from hsistream.cli.progress import shown
+    from hsistream.demo import run_demo
+
+    with shown(progress.value) as notify:
+        done, found = run_demo(folder, notify)
+    output.run(done)
+    output.say()
+    output.scores(found)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _fail(message: str, code: int) -> None:
+    """Print one sentence on stderr and end."""
+    sys.stderr.write(f"error: {message.rstrip('.')}.\n" if "\n" not in message else message)
+    raise typer.Exit(code)

@@ -1,0 +1,176 @@
+"""What the commands print on stdout: tables for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hsistream.config import GIB, PRESETS, RunConfig
+from hsistream.pipeline import Plan, StageStatus
+from hsistream.report.scores import Scores
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stages.label import cluster_pixels
+from hsistream.stages.statistics import brightness_advice
+
+MIB = 2**20
+FRAMES_SHOWN = 12
+
+
+def say(line: str = "") -> None:
+    """Write a line to stdout."""
+    sys.stdout.write(line + "\n")
+
+
+def as_json(facts: Any) -> None:
+    """Write one JSON object to stdout."""
+    say(json.dumps(facts, indent=2, default=str))
+
+
+def facts(pairs: Mapping[str, str]) -> None:
+    """Write names and values in two columns."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        say(f"{name:<{width}}  {value}")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
+    """Write a table whose first ``left`` columns are text and whose others are numbers."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for number, head in enumerate(heads):
+        justify = "left" if number < left else "right"
+        grid.add_column(head, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        grid.add_row(*row)
+    Console(soft_wrap=not sys.stdout.isatty()).print(grid)
+
+
+def scene(of: Scene) -> None:
+    """Describe a scene."""
+    good = sum(of.good_bands)
+    pairs = {
+        "scene": of.uri,
+        "identity": of.identity,
+        "size": f"{of.pixels:,} pixels in {len(of.frames)} frames, {of.valid_pixels:,} with data",
+        "bands": f"{of.bands} {of.dtype}, {good} good, {of.bands - good} bad",
+    }
+    if of.wavelengths_nm:
+        pairs["wavelengths"] = f"{min(of.wavelengths_nm):.1f} to {max(of.wavelengths_nm):.1f} nm"
+    pairs["storage"] = f"chunks of {of.chunk_px} px, shards of {of.shard_px} px, all bands"
+    if of.no_data is not None:
+        pairs["no data"] = f"{of.no_data:g}"
+    facts(pairs)
+    say()
+    rows = [
+        (f.name, f"{f.shape[0]} x {f.shape[1]}", f"{f.valid_pixels:,}", f"{f.brightness:.4g}",
+         "yes" if f.georeference else "no")
+        for f in of.frames[:FRAMES_SHOWN]
+    ]  # fmt: skip
+    table(["frame", "y x x, px", "with data", "brightness", "georeference"], rows)
+    if len(of.frames) > FRAMES_SHOWN:
+        say(f"and {len(of.frames) - FRAMES_SHOWN} more frames")
+    for note in of.notes:
+        say(f"note: {note}")
+    advice = brightness_advice(of)
+    if advice:
+        say(f"note: {advice}")
+
+
+def scene_facts(of: Scene) -> dict[str, Any]:
+    """Describe a scene as plain values."""
+    return {**asdict(of), "pixels": of.pixels, "valid_pixels": of.valid_pixels,
+            "advice": brightness_advice(of)}  # fmt: skip
+
+
+def run(of: RunDirectory) -> None:
+    """Print where the results of a run lie, and its clusters."""
+    found = run_facts(of)
+    facts({name: str(found[name]) for name in ("run", "labels", "map", "page")})
+    say()
+    total = max(1, sum(found["cluster_pixels"]))
+    rows = [
+        (str(label), f"{pixels:,}", f"{pixels / total:.1%}")
+        for label, pixels in enumerate(found["cluster_pixels"])
+    ]
+    table(["cluster", "pixels", "share"], rows)
+
+
+def run_facts(of: RunDirectory) -> dict[str, Any]:
+    """Describe a finished run as plain values."""
+    manifest, pixels = of.manifest(), cluster_pixels(of).tolist()
+    return {
+        "run": str(of.path),
+        "scene": manifest.scene_uri,
+        "labels": of.labels_uri,
+        "map": str(of.picture_path),
+        "page": str(of.page_path),
+        "clusters": len(pixels),
+        "cluster_pixels": pixels,
+        "elapsed_s": round(sum(stage.elapsed_s for stage in manifest.stages.values()), 3),
+        "peak_bytes": max(stage.peak_bytes for stage in manifest.stages.values()),
+        "warnings": list(manifest.warnings),
+    }
+
+
+def plan(of: Plan) -> None:
+    """Print a plan."""
+    facts(
+        {
+            "scene": f"{of.scene_uri}: {of.pixels:,} pixels in {of.frames} frames",
+            "tiles": f"{of.tile_px} px, {of.workers} at once",
+            "memory": f"{of.peak_bytes / GIB:.2f} GiB at most, in all processes together "
+            f"(limit {of.limit_bytes / GIB:.2f} GiB, libraries {of.reserved_bytes / GIB:.2f} GiB)",
+            "disk": f"{of.disk_bytes / GIB:.2f} GiB at most ({of.free_disk_bytes / GIB:.1f} free)",
+        }
+    )
+    say()
+    rows = [
+        (s.stage, str(s.tiles or 1), f"{s.task_bytes / MIB:.0f}", f"{s.peak_bytes / MIB:.0f}",
+         f"{s.disk_bytes / MIB:.0f}")
+        for s in of.stages
+    ]  # fmt: skip
+    table(["stage", "tiles", "MiB per tile", "MiB peak", "MiB on disk"], rows)
+
+
+def status_facts(directory: Path, stages: Sequence[StageStatus]) -> dict[str, Any]:
+    """Describe how far a run is as plain values."""
+    done = all(stage.done for stage in stages)
+    return {"run": str(directory), "done": done, "stages": [asdict(stage) for stage in stages]}
+
+
+def status(directory: Path, stages: Sequence[StageStatus]) -> None:
+    """Print how far a run is."""
+    rows = [
+        (s.stage, "done" if s.done else ("begun" if s.finished_tiles else "to do"),
+         str(s.finished_tiles), f"{s.elapsed_s:.1f}", f"{s.peak_bytes / MIB:.0f}")
+        for s in stages
+    ]  # fmt: skip
+    table(["stage", "state", "tiles done", "seconds", "MiB peak"], rows, left=2)
+    if not all(stage.done for stage in stages):
+        say(f"incomplete: repeat the command that made {directory} to finish it")
+
+
+def scores(of: Scores) -> None:
+    """Print scores."""
+    found = of.to_json()
+    names = ("oa", "oa_majority", "aa", "kappa", "nmi", "ari", "purity", "mean_iou")
+    facts({name: f"{found[name]:.4f}" for name in names})
+    say(f"over {found['pixels']:,} labelled pixels, {found['matching']} matching")
+
+
+def methods() -> None:
+    """Print the presets."""
+    table(["method", "what it does"], [(k, str(v["summary"])) for k, v in PRESETS.items()], left=2)
+
+
+def settings(method: str | None) -> None:
+    """Print all settings of a method with their defaults."""
+    known = [] if method != "kmeans" else [("cluster.clusters", 8)]
+    say(RunConfig.make(method, settings=known).to_toml().rstrip())

@@ -1,0 +1,385 @@
+"""What is asked (:class:`RunConfig`) and how to run it (:class:`Execution`).
+
+Everything in a RunConfig may change the result and is fingerprinted; nothing
+in an Execution may. Both are checked here, once, at the door.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hsistream.errors import ConfigError
+
+SpectralName = Literal["z", "l2", "mnf"]
+SpatialName = Literal["plain", "gaussian", "edge"]
+GroupBy = Literal["scene", "frame", "group"]
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "consensus": {
+            "summary": "landmark consensus of many small codebooks over six views (default)",
+            "settings": {},
+        },
+        "kmeans": {
+            "summary": "k-means on 20 principal components of z-scored spectra: the baseline",
+            "settings": {
+                "views": {"spectral": ["z"], "spatial": ["plain"]},
+                "codebooks": {"multiples": [1], "starts": 10},
+            },
+        },
+    }
+)
+"""The named choices of ``--method``: a summary, and the settings that differ from the defaults."""
+
+GIB = 2**30
+_UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+class _Section(BaseModel):
+    """A frozen section of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StatisticsSection(_Section):
+    """Over which frames spectra are standardised together."""
+
+    by: GroupBy = "scene"
+    groups: dict[str, str] = Field(default_factory=dict)
+    """Frame name to group name, for ``by = "group"``."""
+
+    @model_validator(mode="after")
+    def _groups_are_named(self) -> StatisticsSection:
+        if (self.by == "group") != bool(self.groups):
+            raise ValueError(
+                'by = "group" and a table [statistics.groups] (frame = "group") belong together'
+            )
+        return self
+
+
+class ReservoirSection(_Section):
+    """The seeded sample of pixels from which codebooks are learnt."""
+
+    pixels: Annotated[int, Field(ge=100, le=2_000_000)] = 100_000
+
+
+class ViewsSection(_Section):
+    """Spectral projections and spatial filters whose products are the views."""
+
+    spectral: tuple[SpectralName, ...] = ("z", "mnf")
+    spatial: tuple[SpatialName, ...] = ("plain", "gaussian", "edge")
+    z_components: Annotated[int, Field(ge=1, le=200)] = 20
+    l2_components: Annotated[int, Field(ge=1, le=200)] = 20
+    mnf_components: Annotated[int, Field(ge=1, le=200)] = 12
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """View name (such as ``"mnf.edge"``) to weight; a view that is not named weighs 1."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the views, ``spectral.spatial``, in order."""
+        return tuple(
+            f"{spectral}.{spatial}" for spectral in self.spectral for spatial in self.spatial
+        )
+
+    @model_validator(mode="after")
+    def _names_are_sound(self) -> ViewsSection:
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError("spectral and spatial need at least one name each, and none twice")
+        unknown = set(self.weights) - set(self.names)
+        if unknown:
+            raise ValueError(
+                f"weights name {sorted(unknown)}, but the views are {list(self.names)}"
+            )
+        if self.weights and not any(self.weights.get(name, 1.0) for name in self.names):
+            raise ValueError("at least one view needs a weight above 0")
+        return self
+
+
+class CodebooksSection(_Section):
+    """The small k-means codebooks of every view."""
+
+    multiples: tuple[Annotated[int, Field(ge=1, le=20)], ...] = (1, 2, 3)
+    starts: Annotated[int, Field(ge=1, le=100)] = 1
+
+    @model_validator(mode="after")
+    def _has_multiples(self) -> CodebooksSection:
+        if not self.multiples:
+            raise ValueError("multiples needs at least one number")
+        return self
+
+
+class ClusterSection(_Section):
+    """How many clusters, and how pixels are divided among them."""
+
+    clusters: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """None: estimated from the eigenvalue spectrum."""
+    most: Annotated[int, Field(ge=2, le=100)] = 12
+    """Largest number of clusters that an estimate may give."""
+    starts: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+class RunConfig(_Section):
+    """What is asked of a run: everything that may change its result."""
+
+    method: str = "consensus"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    statistics: StatisticsSection = StatisticsSection()
+    reservoir: ReservoirSection = ReservoirSection()
+    views: ViewsSection = ViewsSection()
+    codebooks: CodebooksSection = CodebooksSection()
+    cluster: ClusterSection = ClusterSection()
+
+    @model_validator(mode="after")
+    def _method_is_known(self) -> RunConfig:
+        if self.method not in PRESETS:
+            raise ValueError(f"method {self.method!r} is not one of {', '.join(PRESETS)}")
+        if self.codebooks.multiples == (1,) and self.cluster.clusters is None and self.kmeans:
+            raise ValueError(
+                "method kmeans cannot estimate the number of clusters: give --clusters"
+            )
+        return self
+
+    @property
+    def kmeans(self) -> bool:
+        """Whether a single codebook is the whole method."""
+        return len(self.views.names) * len(self.codebooks.multiples) == 1
+
+    @classmethod
+    def make(
+        cls,
+        method: str | None = None,
+        file: str | Path | None = None,
+        settings: Sequence[tuple[str, Any]] = (),
+    ) -> RunConfig:
+        """Put a configuration together: preset, then file, then single settings.
+
+        Parameters
+        ----------
+        method : str, optional
+            A key of ``PRESETS``; overrides the file's.
+        file : str or Path, optional
+            A TOML file with the sections of this class.
+        settings : sequence of (str, value)
+            Dotted keys such as ``("cluster.clusters", 6)``, applied last.
+
+        Returns
+        -------
+        RunConfig
+            The checked configuration, defaults filled in.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown, a value is not allowed, or the file cannot be read.
+        """
+        from_file = _read_toml(Path(file)) if file else {}
+        name = method or from_file.get("method", "consensus")
+        if name not in PRESETS:
+            raise ConfigError(
+                f"--method must be one of {', '.join(PRESETS)}, but is {name!r}. "
+                f"See: hsistream methods"
+            )
+        tree = _merge(PRESETS[name]["settings"], from_file | {"method": name})
+        for key, value in settings:
+            tree = _merge(tree, _nested(key.split("."), value))
+        return cls.check(tree)
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> RunConfig:
+        """Read a configuration file; see :meth:`make`."""
+        return cls.make(file=path)
+
+    @classmethod
+    def check(cls, tree: Mapping[str, Any]) -> RunConfig:
+        """Validate a nested mapping, with an error that names key, value and what is allowed."""
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from error
+
+    def to_toml(self) -> str:
+        """Write the configuration with all defaults, so that it can be read without the code."""
+        plain, sections = [], []
+        for key, value in self.model_dump(mode="json").items():
+            if isinstance(value, dict):
+                sections += ["", f"[{key}]", *_toml_lines(value)]
+            else:
+                plain.append(f"{key} = {_toml_value(value)}")
+        return "\n".join([*plain, *sections]) + "\n"
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """List the settings in which two configurations differ, as ``key: mine, not theirs``."""
+        mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
+        keys = sorted(mine.keys() | theirs.keys())
+        return [
+            f"{key} = {mine.get(key)!r} there, {theirs.get(key)!r} here"
+            for key in keys
+            if mine.get(key) != theirs.get(key)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How to run: nothing here may change a result.
+
+    Parameters
+    ----------
+    tile_px : int, optional
+        Side of the tiles of the labelling passes; None chooses one that fits the memory.
+    scheduler : str
+        ``"none"`` (threads of this process), ``"local:N"`` (N worker processes)
+        or the address of a dask scheduler.
+    threads : int, optional
+        Tiles in work at once without a scheduler; None means one per core.
+    memory_bytes : int, optional
+        Limit that ``plan`` holds a run to; None means half of the machine's memory.
+    device : str
+        ``"auto"``, ``"cpu"`` or ``"cuda"``, for methods with a network.
+    """
+
+    tile_px: int | None = None
+    scheduler: str = "none"
+    threads: int | None = None
+    memory_bytes: int | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.tile_px is not None and self.tile_px < 8:
+            raise ConfigError(f"A tile must be at least 8 px wide, but --tile is {self.tile_px}.")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"--threads must be at least 1, but is {self.threads}.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"--device must be auto, cpu or cuda, but is {self.device!r}.")
+        if not re.fullmatch(r"none|local:[1-9]\d*|[a-z]+://\S+", self.scheduler):
+            raise ConfigError(
+                f"--scheduler must be none, local:N or an address such as tcp://host:8786, "
+                f"but is {self.scheduler!r}."
+            )
+
+    @property
+    def workers(self) -> int:
+        """Tiles in work at once, where this process or ``local:N`` decides it."""
+        if self.scheduler.startswith("local:"):
+            return int(self.scheduler.removeprefix("local:"))
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as ``"1.5 GiB"``.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5 GiB")
+    1610612736
+
+    Raises
+    ------
+    ConfigError
+        If the text is not a number with a unit.
+    """
+    match = re.fullmatch(r"\s*([\d.]+)\s*([a-zA-Z]*)\s*", text)
+    if not match or match[2].lower() not in _UNITS or match[1].count(".") > 1:
+        raise ConfigError(f'A size such as "4 GiB" is needed, but {text!r} was found.')
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read ``section.key=value``; the value is TOML, or else a bare word.
+
+    Examples
+    --------
+    >>> parse_setting("views.spectral=['z']")
+    ('views.spectral', ['z'])
+    >>> parse_setting("statistics.by=frame")
+    ('statistics.by', 'frame')
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set needs section.key=value, but {text!r} was found.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"A configuration file is needed, but there is none at {path}."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _nested(keys: list[str], value: Any) -> dict[str, Any]:
+    """Turn a dotted key into nested tables."""
+    return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Overlay one tree on another."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested tables to dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
+
+
+def _toml_lines(section: Mapping[str, Any]) -> list[str]:
+    """Write the keys of one section; None is left out, which reads back as the default."""
+    return [f"{key} = {_toml_value(value)}" for key, value in section.items() if value is not None]
+
+
+def _toml_value(value: Any) -> str:
+    """Write one value as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        pairs = (f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    return repr(value)
+
+
+def _explain(error: ValidationError) -> str:
+    """Turn pydantic's report into one sentence per problem."""
+    problems = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"{key} is not a known setting")
+        else:
+            text = problem["msg"].removeprefix("Value error, ")
+            found = "" if problem["type"] == "value_error" else f", but is {problem['input']!r}"
+            problems.append(f"{key}: {text}{found}" if key else text)
+    return (
+        f"The configuration is not valid: {'; '.join(problems)}. See: hsistream methods --settings"
+    )

@@ -1,0 +1,168 @@
+"""Agreement of a finished run with reference labels, read tile by tile.
+
+The only place where a truth meets a result, after the result is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.errors import ConfigError, IncompleteError, SceneError
+from hsistream.files import filing, write_text
+from hsistream.report.scores import Contingency, Matching, Scores, score_table
+from hsistream.report.export import write_geotiff
+from hsistream.report.palette import palette
+from hsistream.runs import LABELS, Manifest, RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stages import report
+from hsistream.stages.label import cluster_pixels
+from hsistream.stores.raster import RasterStore
+from hsistream.tiles import TileGrid
+
+TILE_PX = 2048
+
+
+def evaluate(
+    directory: str | Path,
+    truth: Mapping[str, NDArray[np.integer[Any]]],
+    *,
+    frame: str | None = None,
+    matching: Matching = "rectangular",
+) -> Scores:
+    """Score the labels of a run; write ``scores.json`` and put the scores on the page.
+
+    Parameters
+    ----------
+    directory : str or Path
+        A finished run.
+    truth : mapping of str to (y, x) integer
+        Reference labels, 0 = unlabelled. One array for a scene of one frame or
+        with ``frame``; otherwise named by frame, and frames without an entry
+        are left out.
+    frame : str, optional
+        The only frame to score.
+    matching : {"rectangular", "square"}
+        How clusters are matched to classes; see
+        :func:`hsistream.report.scores.score`.
+
+    Returns
+    -------
+    Scores
+        Over all scored frames together.
+
+    Raises
+    ------
+    ConfigError
+        If the truth does not fit the frames.
+    IncompleteError
+        If the run is not finished.
+    """
+    run = RunDirectory(directory)
+    scene = Scene.open(_finished(run).scene_uri)
+    table = Contingency.empty()
+    for name, reference in _by_frame(scene, truth, frame).items():
+        table += _frame_table(run, name, reference)
+    if not table.pixels:
+        raise SceneError("Labelled pixels are needed, but the truth is 0 everywhere.")
+    scores = score_table(table, matching=matching)
+    write_text(run.scores_path, json.dumps(scores.to_json(), indent=2) + "\n")
+    report.write(run, scene, scores.to_json())
+    return scores
+
+
+def _finished(run: RunDirectory) -> Manifest:
+    """Read the manifest of a run that has labels."""
+    manifest = run.manifest()
+    if "label" not in manifest.stages:
+        raise IncompleteError(
+            f"A finished run is needed, but {run.path} has no labels yet. See: hsistream status "
+            f"{run.path}"
+        )
+    return manifest
+
+
+def _by_frame(
+    scene: Scene, truth: Mapping[str, NDArray[np.integer[Any]]], frame: str | None
+) -> dict[str, NDArray[np.integer[Any]]]:
+    """Match the arrays of a truth to the frames of a scene, by name or because there is one."""
+    names = [each.name for each in scene.frames] if frame is None else [frame]
+    for name in names:
+        scene.frame_number(name)
+    found = {name: truth[name] for name in names if name in truth}
+    if not found and len(truth) == 1 and len(names) == 1:
+        found = {names[0]: next(iter(truth.values()))}
+    if not found:
+        raise ConfigError(
+            f"The truth must name its frames or hold one array for one frame, but it holds "
+            f"{', '.join(sorted(truth)[:8])} and the frames are {', '.join(names[:8])}. Use --key "
+            f"to choose an array and --frame to choose a frame."
+        )
+    for name, reference in found.items():
+        _check_shape(scene, name, reference)
+    return found
+
+
+def _check_shape(scene: Scene, name: str, reference: NDArray[np.integer[Any]]) -> None:
+    """Refuse a truth of another size."""
+    shape = scene.frames[scene.frame_number(name)].shape
+    if reference.shape != shape:
+        raise ConfigError(
+            f"The truth of {name} must be as large as the frame, {shape[0]} x {shape[1]} px (y, x), "
+            f"but is {' x '.join(map(str, reference.shape))}."
+        )
+
+
+def _frame_table(run: RunDirectory, name: str, reference: NDArray[np.integer[Any]]) -> Contingency:
+    """Count classes against clusters in one frame, tile by tile."""
+    store = RasterStore(run.labels_uri)
+    table = Contingency.empty()
+    height, width = reference.shape
+    for tile in TileGrid((height, width), TILE_PX):
+        labels = store.read(name, LABELS, tile.core)
+        table += Contingency.from_pixels(reference[tile.core], labels)
+    return table
+
+
+def rewrite_report(directory: str | Path) -> RunDirectory:
+    """Write page and picture of a finished run again, with the scores that it has.
+
+    Raises
+    ------
+    IncompleteError
+        If the run is not finished.
+    """
+    run = RunDirectory(directory)
+    scene = Scene.open(_finished(run).scene_uri)
+    known = json.loads(run.scores_path.read_text()) if run.scores_path.is_file() else None
+    report.write(run, scene, known)
+    return run
+
+
+def export_labels(directory: str | Path, folder: str | Path) -> list[Path]:
+    """Write the labels of every frame as a Cloud-Optimised GeoTIFF.
+
+    Raises
+    ------
+    IncompleteError
+        If the run is not finished.
+    """
+    run = RunDirectory(directory)
+    scene = Scene.open(_finished(run).scene_uri)
+    store = RasterStore(run.labels_uri)
+    with filing(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    colours = palette(len(cluster_pixels(run)))
+    written = []
+    for frame in scene.frames:
+        path = Path(folder) / f"{frame.name}.tif"
+        read = partial(store.read, frame.name, LABELS)
+        write_geotiff(path, frame.name, frame.shape, frame.georeference, read, colours)
+        written.append(path)
+    return written

@@ -1,0 +1,64 @@
+"""Files written all or nothing, and what a failing file system means."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hsistream.errors import HsistreamError, ResourceError, StoreError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def file_error(address: str | Path, error: OSError) -> HsistreamError:
+    """Say what an error of the file system means for the file or store at ``address``."""
+    if error.errno in _FULL:
+        return ResourceError(
+            f"The disk that holds {address} is full. Free some space and run the same command "
+            f"again: what is finished is kept."
+        )
+    if error.errno in _FORBIDDEN:
+        return StoreError(
+            f"{address} must be writable and readable, but: {error.strerror}. Choose another place "
+            f"with --run, or change its permissions."
+        )
+    if isinstance(error, FileNotFoundError):
+        return StoreError(f"{address} is needed, but there is no such file, store or array.")
+    text = error.strerror or str(error).strip().splitlines()[0].rstrip(".")
+    return StoreError(f"{address} cannot be read or written: {text[:200]}.")
+
+
+@contextmanager
+def filing(address: str | Path) -> Iterator[None]:
+    """Turn errors of the file system into ours."""
+    try:
+        yield
+    except HsistreamError:
+        raise
+    except OSError as error:
+        raise file_error(address, error) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of ``path`` if all goes well."""
+    partial = path.with_name(f".{path.name}.partial")
+    with filing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all or nothing."""
+    with replacing(path) as partial:
+        partial.write_text(text)

@@ -1,0 +1,74 @@
+"""Where a frame lies on the Earth, and how stores say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+CONVENTIONS = ("spatial:", "proj:")
+"""Zarr attribute conventions that :func:`Georeference.group_attributes` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Georeference:
+    """An affine transform from pixel corners to map coordinates, and their system.
+
+    ``transform`` holds (a, b, c, d, e, f) of ``x = a column + b row + c`` and
+    ``y = d column + e row + f``; ``crs_wkt`` may be empty (local coordinates).
+    """
+
+    transform: tuple[float, float, float, float, float, float]
+    crs_wkt: str = ""
+
+    def shifted(self, row: int, column: int) -> Georeference:
+        """Move the origin to another pixel of the same grid."""
+        a, b, c, d, e, f = self.transform
+        moved = (a, b, c + a * column + b * row, d, e, f + d * column + e * row)
+        return Georeference(moved, self.crs_wkt)
+
+    def pixel_area_m2(self) -> float | None:
+        """Area of one pixel in square metres, or None where the system is not metric."""
+        if not self.crs_wkt:
+            return None
+        crs = CRS.from_wkt(self.crs_wkt)
+        if not crs.is_projected:
+            return None
+        a, b, _, d, e, _ = self.transform
+        metres = crs.linear_units_factor[1]
+        return float(abs(a * e - b * d) * metres**2)
+
+    def coordinates(
+        self, shape: tuple[int, int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Map coordinates (y, x) of the pixel centres along the first column and row."""
+        a, b, c, d, e, f = self.transform
+        rows, columns = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
+        return d * 0.5 + e * rows + f, a * columns + b * 0.5 + c
+
+    def group_attributes(self, shape: tuple[int, int]) -> dict[str, Any]:
+        """Attributes of a zarr group by the ``spatial:`` and ``proj:`` conventions."""
+        attributes: dict[str, Any] = {
+            "zarr_conventions": [{"name": name} for name in CONVENTIONS],
+            "spatial:dimensions": ["y", "x"],
+            "spatial:transform": list(self.transform),
+            "spatial:shape": list(shape),
+            "spatial:registration": "pixel",
+        }
+        if self.crs_wkt:
+            attributes["proj:wkt2"] = self.crs_wkt
+            authority = CRS.from_wkt(self.crs_wkt).to_authority()
+            if authority:
+                attributes["proj:code"] = ":".join(authority)
+        return attributes
+
+    def grid_mapping(self) -> dict[str, str]:
+        """Attributes of the CF grid-mapping variable, as GDAL and rioxarray read them."""
+        a, b, c, d, e, f = self.transform
+        mapping = {"GeoTransform": " ".join(repr(float(v)) for v in (c, a, b, f, d, e))}
+        if self.crs_wkt:
+            mapping |= {"crs_wkt": self.crs_wkt, "spatial_ref": self.crs_wkt}
+        return mapping

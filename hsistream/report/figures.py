@@ -1,0 +1,271 @@
+"""Curves as plain numbers, for a template that draws them.
+
+The page draws its curves itself rather than embedding pictures of them: they
+follow the light or dark theme of the reader, each cluster can be picked out,
+and a curve costs a few kilobytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+TICKS = 7
+"""About how many ticks an axis has."""
+EIGENVALUES_SHOWN = 60
+HEADROOM = 0.04
+"""Share of the range left free above and below the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A linear scale from data to the picture: ``low`` lies at ``start``, ``high`` at ``stop``."""
+
+    title: str
+    low: float
+    high: float
+    start: float
+    stop: float
+
+    def at(self, value: NDArray[Any] | float) -> NDArray[np.float64]:
+        """Give the place of values, in units of the picture."""
+        share = (np.asarray(value, np.float64) - self.low) / (self.high - self.low)
+        return self.start + share * (self.stop - self.start)
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Places and texts of round numbers on the axis."""
+        from matplotlib.ticker import MaxNLocator
+
+        found = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
+        values = [round(float(value), 12) + 0.0 for value in found]
+        return [
+            (round(float(self.at(value)), 1), f"{value:,g}")
+            for value in values
+            if self.low <= value <= self.high
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The mean spectrum of one cluster and its spread, as SVG paths."""
+
+    label: int
+    colour: str
+    line: str
+    spread: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpectraPlot:
+    """The curves of all clusters; ``gaps`` are the (start, width) of runs of bad bands."""
+
+    x: Axis
+    y: Axis
+    curves: list[Curve]
+    gaps: list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A vertical line with a text, which starts or ends there."""
+
+    at: float
+    text: str
+    anchor: Literal["start", "end"]
+    strong: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EigenvaluePlot:
+    """Eigenvalues as points (x, y, belongs to the used ones) and the number of clusters."""
+
+    x: Axis
+    y: Axis
+    points: list[tuple[float, float, bool]]
+    line: str
+    marks: list[Mark]
+
+
+def plot_spectra(
+    spectra: Sequence[tuple[int, str, NDArray[Any], NDArray[Any]]],
+    wavelengths_nm: Sequence[float],
+    good_bands: Sequence[bool],
+    box: tuple[float, float, float, float],
+) -> SpectraPlot | None:
+    """Draw the mean spectrum of each cluster with one standard deviation on either side.
+
+    Parameters
+    ----------
+    spectra : sequence of (label, colour, mean, std)
+        Mean and standard deviation are (band,) in the unit of the scene.
+    wavelengths_nm : sequence of float
+        Centre of each band, nm; if empty or not finite, bands are numbered.
+    good_bands : sequence of bool
+        Bands to draw; curves have gaps at the others.
+    box : (left, top, right, bottom)
+        Where in the picture the axes lie.
+
+    Returns
+    -------
+    SpectraPlot or None
+        None where there is nothing to draw.
+    """
+    place, title = _band_places(wavelengths_nm, len(good_bands))
+    order = np.argsort(place, kind="stable")
+    place, good = place[order], np.asarray(good_bands, bool)[order]
+    sorted_spectra = [
+        (label, colour, mean[order], np.nan_to_num(std[order]))
+        for label, colour, mean, std in spectra
+    ]
+    drawn = [(mean - std, mean + std) for _, _, mean, std in sorted_spectra]
+    low, high = _extent([edge[good] for edges in drawn for edge in edges])
+    if not np.isfinite(low):
+        return None
+    if all(np.nanmin(mean[good], initial=0) >= 0 for _, _, mean, _ in sorted_spectra):
+        low = max(low, 0.0)
+    left, top, right, bottom = box
+    x = _axis(title, place[0], place[-1], (left, right), room=0)
+    y = _axis("Mean, in the unit of the scene", low, high, (bottom, top))
+    curves = [
+        Curve(label, colour, *_paths(x.at(place), y, mean, std, good))
+        for label, colour, mean, std in sorted_spectra
+    ]
+    return SpectraPlot(x, y, curves, _gaps(x.at(place), good))
+
+
+def plot_eigenvalues(
+    eigenvalues: NDArray[Any],
+    clusters_used: int,
+    clusters_suggested: int | None,
+    box: tuple[float, float, float, float],
+) -> EigenvaluePlot | None:
+    """Draw eigenvalues, largest first, with a line behind the number of clusters.
+
+    Parameters
+    ----------
+    eigenvalues : (eigenvalue,) float
+        Decreasing; at least the first ones are finite.
+    clusters_used, clusters_suggested : int
+        The line lies between this eigenvalue and the next.
+    box : (left, top, right, bottom)
+        Where in the picture the axes lie.
+
+    Returns
+    -------
+    EigenvaluePlot or None
+        None where there is nothing to draw.
+    """
+    shown = max(EIGENVALUES_SHOWN, 2 * clusters_used)
+    values = np.asarray(eigenvalues, np.float64).ravel()[:shown]
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return None
+    left, top, right, bottom = box
+    numbers = np.arange(1, values.size + 1)
+    x = _axis("Number of the eigenvalue", 0.5, values.size + 0.5, (left, right), room=0)
+    y = _axis("Eigenvalue", *_extent([values, np.zeros(1)]), (bottom, top))
+    places = list(zip(_rounded(x.at(numbers)), _rounded(y.at(values)), strict=True))
+    points = [(*place, number <= clusters_used) for number, place in enumerate(places, 1)]
+    marks = _marks(x, values.size, clusters_used, clusters_suggested)
+    return EigenvaluePlot(x, y, points, _path(places), marks)
+
+
+def _band_places(wavelengths_nm: Sequence[float], bands: int) -> tuple[NDArray[Any], str]:
+    """Say where on the axis each band lies."""
+    places = np.asarray(wavelengths_nm, np.float64)
+    if places.size == bands and np.isfinite(places).all():
+        return places, "Wavelength (nm)"
+    return np.arange(bands), "Band"
+
+
+def _extent(values: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Smallest and largest finite value; NaN if there is none."""
+    joined = np.concatenate([np.zeros(0), *values])
+    finite = joined[np.isfinite(joined)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
+
+
+def _axis(
+    title: str, low: float, high: float, ends: tuple[float, float], *, room: float = HEADROOM
+) -> Axis:
+    """Make an axis with some room at both ends, also for a single value."""
+    low, high = float(low), float(high)
+    if high <= low:
+        low, high = low - 0.5, low + 0.5
+    lowest = low - room * (high - low)
+    if low >= 0:
+        lowest = max(lowest, 0.0)
+    return Axis(title, lowest, high + room * (high - low), *ends)
+
+
+def _paths(
+    places: NDArray[np.float64],
+    y: Axis,
+    mean: NDArray[Any],
+    std: NDArray[Any],
+    good: NDArray[np.bool_],
+) -> tuple[str, str]:
+    """Draw a line and the area around it, in pieces between the gaps."""
+    line, area = [], []
+    for piece in _runs(good & np.isfinite(mean)):
+        across = _rounded(places[piece])
+        middle, lower, upper = (
+            _rounded(y.at(edge[piece])) for edge in (mean, mean - std, mean + std)
+        )
+        line.append(_path(list(zip(across, middle, strict=True))))
+        there = list(zip(across, upper, strict=True))
+        back = list(zip(across, lower, strict=True))[::-1]
+        area.append(_path(there + back) + "Z")
+    return "".join(line), "".join(area)
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[slice]:
+    """Give the runs of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
+    return [slice(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def _gaps(places: NDArray[np.float64], good: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Give start and width of each run of bad bands, half a band wider than its ends."""
+    edges = np.concatenate([places[:1], (places[1:] + places[:-1]) / 2, places[-1:]])
+    found = [(edges[piece.start], edges[piece.stop]) for piece in _runs(~good)]
+    return [(round(start, 1), round(stop - start, 1)) for start, stop in found]
+
+
+def _path(places: Sequence[tuple[float, float]]) -> str:
+    """Write a path; a single point becomes a dot where line ends are round."""
+    if len(places) == 1:
+        return f"M{places[0][0]},{places[0][1]}h0"
+    return "M" + "L".join(f"{across},{up}" for across, up in places)
+
+
+def _rounded(places: NDArray[np.float64]) -> list[float]:
+    """Round places to a tenth of a unit."""
+    rounded: list[float] = np.round(places, 1).tolist()
+    return rounded
+
+
+def _marks(x: Axis, values: int, used: int, suggested: int | None) -> list[Mark]:
+    """Mark the number of clusters that was used, and the suggested one where it differs."""
+    if used == suggested:
+        wanted = {used: f"{used} clusters, used and suggested"}
+    else:
+        wanted = {used: f"{used} clusters used"}
+        if suggested is not None:
+            wanted[suggested] = f"{suggested} suggested"
+    left = min(wanted) if len(wanted) > 1 else values
+    return [
+        Mark(
+            at=round(float(x.at(number + 0.5)), 1),
+            text=text,
+            anchor="end" if number == left else "start",
+            strong=number == used,
+        )
+        for number, text in wanted.items()
+        if 0 < number <= values
+    ]

@@ -1,0 +1,276 @@
+"""A run directory: where things lie, what is done, and what was asked.
+
+The only place that knows paths. ``manifest.json`` is replaced whole by rename;
+a stage is done when the manifest holds its fingerprint, whatever else lies on
+the disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from hsistream.config import RunConfig
+from hsistream.errors import ConfigError, DamagedError, StoreError
+from hsistream.files import filing, write_text
+
+FORMAT = 1
+LOCK = "lock"
+
+LABELS = "labels"
+CONFIDENCE = "confidence"
+
+NO_LABEL = 65535
+"""Label of a pixel without data."""
+
+CONFIDENCE_STEPS = 254
+"""Stored value of confidence 1."""
+
+NO_CONFIDENCE = 255
+"""Stored confidence of a pixel without data."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What the manifest keeps of a finished stage."""
+
+    fingerprint: str
+    elapsed_s: float
+    peak_bytes: int
+    tiles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a run works on, and which of its stages are done."""
+
+    scene_uri: str
+    scene_identity: str
+    version: str
+    stages: Mapping[str, StageRecord] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The folder of one run; a value, so that a task can carry it."""
+
+    path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        object.__setattr__(self, "path", Path(path))
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration, with defaults filled in."""
+        return self.path / "run.toml"
+
+    @property
+    def manifest_path(self) -> Path:
+        """What is done."""
+        return self.path / "manifest.json"
+
+    @property
+    def labels_uri(self) -> str:
+        """The store of labels and confidence."""
+        return str(self.path / "labels.zarr")
+
+    @property
+    def codes_uri(self) -> str:
+        """The store of codebook codes."""
+        return str(self.path / "codes.zarr")
+
+    @property
+    def report_path(self) -> Path:
+        """The folder of the page and the scores."""
+        return self.path / "report"
+
+    @property
+    def page_path(self) -> Path:
+        """The page to look at."""
+        return self.report_path / "page.html"
+
+    @property
+    def picture_path(self) -> Path:
+        """The map as one picture."""
+        return self.report_path / "map.png"
+
+    @property
+    def scores_path(self) -> Path:
+        """Agreement with a truth, if one was given to ``evaluate``."""
+        return self.report_path / "scores.json"
+
+    @property
+    def log_path(self) -> Path:
+        """One JSON object per event."""
+        return self.path / "log.jsonl"
+
+    def table(self, name: str) -> Path:
+        """Path of a table of named arrays."""
+        return self.path / f"{name}.npz"
+
+    def ledger(self, stage: str) -> Path:
+        """Folder with one file per finished tile of a stage."""
+        return self.path / "ledger" / stage
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return self.manifest_path.is_file()
+
+    def config(self) -> RunConfig:
+        """Read what was asked.
+
+        Raises
+        ------
+        StoreError
+            If this is not a run directory.
+        """
+        if not self.config_path.is_file():
+            raise StoreError(f"A run directory is needed, but {self.path} has no run.toml.")
+        return RunConfig.from_toml(self.config_path)
+
+    def manifest(self) -> Manifest:
+        """Read what is done.
+
+        Raises
+        ------
+        StoreError
+            If this is not a run directory.
+        DamagedError
+            If the manifest is not readable.
+        """
+        try:
+            facts = json.loads(self.manifest_path.read_text())
+            stages = {name: StageRecord(**record) for name, record in facts["stages"].items()}
+            del facts["format"]
+            return Manifest(**{**facts, "stages": stages, "warnings": tuple(facts["warnings"])})
+        except FileNotFoundError as error:
+            raise StoreError(f"A run directory is needed, but {self.path} is none.") from error
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DamagedError(
+                f"{self.manifest_path} cannot be understood. Delete {self.path} and run again."
+            ) from error
+
+    def open(self, layer: str, frame: str) -> xr.DataArray:
+        """Open a result lazily in xarray.
+
+        Parameters
+        ----------
+        layer : {"labels", "confidence"}
+            Labels are uint16 (y, x), 65535 = no data; confidence is float from
+            0 (a tie) to 1, NaN = no data.
+        frame : str
+            Name of the frame.
+
+        Returns
+        -------
+        xarray.DataArray
+            With the coordinates and georeference of the frame.
+
+        Raises
+        ------
+        StoreError
+            If the run has no such result yet.
+        """
+        try:
+            frames = xr.open_zarr(
+                self.labels_uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
+            )
+            return frames[layer]
+        except (FileNotFoundError, KeyError) as error:
+            raise StoreError(
+                f"{layer} of frame {frame!r} are needed, but {self.labels_uri} has none. Has the "
+                f"run finished? See: hsistream status {self.path}"
+            ) from error
+
+    def begin(self, config: RunConfig, scene_uri: str, identity: str, version: str) -> Manifest:
+        """Open the directory for a run: a new one, or the same one as before.
+
+        Raises
+        ------
+        ConfigError
+            If the directory belongs to another configuration or scene, or is
+            not empty and no run.
+        """
+        if self.exists:
+            self._check_same(config, identity)
+            return self.manifest()
+        known = {LOCK, self.config_path.name}
+        if any(entry.name not in known for entry in self.path.iterdir()):
+            raise ConfigError(
+                f"{self.path} is not empty and no run directory. Choose another with --run."
+            )
+        manifest = Manifest(scene_uri, identity, version)
+        write_text(self.config_path, config.to_toml())
+        self.save(manifest)
+        return manifest
+
+    def save(self, manifest: Manifest) -> None:
+        """Replace the manifest."""
+        text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2)
+        write_text(self.manifest_path, text)
+
+    def forget(self, stage: str) -> None:
+        """Drop what a stage noted of its finished tiles."""
+        shutil.rmtree(self.ledger(stage), ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second run out of the directory; the lock dies with the process.
+
+        Raises
+        ------
+        StoreError
+            If another process holds the lock.
+        """
+        with filing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / LOCK).open("a")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreError(
+                    f"Another process is working in {self.path}. Wait for it, or choose another "
+                    f"directory with --run."
+                ) from error
+            yield
+
+    def _check_same(self, config: RunConfig, identity: str) -> None:
+        """Refuse to mix two configurations or scenes in one directory."""
+        differences = self.config().differences(config)
+        if differences:
+            raise ConfigError(
+                f"{self.path} holds a run with another configuration: {'; '.join(differences)}. "
+                f"Choose another directory with --run, or repeat the settings of that run."
+            )
+        found = self.manifest().scene_identity
+        if found != identity:
+            raise ConfigError(
+                f"{self.path} holds a run of another scene (identity {found[:8]} there, "
+                f"{identity[:8]} here). Choose another directory with --run."
+            )
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash values that have a stable JSON form.
+
+    Examples
+    --------
+    >>> fingerprint("label", 1) == fingerprint("label", 1)
+    True
+    >>> fingerprint("label", 1) == fingerprint("label", 2)
+    False
+    """
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

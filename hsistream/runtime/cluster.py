@@ -1,0 +1,73 @@
+"""From ``"none"``, ``"local:4"`` or an address to a dask client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hsistream.errors import IncompleteError
+
+CONNECT_TIMEOUT_S = 30
+
+
+@contextmanager
+def connect(scheduler: str) -> Iterator[Any]:
+    """Give a dask client for the length of a block; None for ``"none"``.
+
+    Parameters
+    ----------
+    scheduler : str
+        ``"none"``; ``"local:N"``, N worker processes of one thread that end
+        with the block; or the address of a running scheduler, which is left
+        running.
+
+    Yields
+    ------
+    distributed.Client or None
+        What :func:`~hsistream.runtime.map_tiles.map_tiles` takes.
+
+    Raises
+    ------
+    IncompleteError
+        If there is no scheduler at the address.
+    """
+    if scheduler == "none":
+        yield None
+    elif scheduler.startswith("local:"):
+        yield from _local(int(scheduler.removeprefix("local:")))
+    else:
+        yield from _remote(scheduler)
+
+
+def _local(workers: int) -> Iterator[Any]:
+    """Start worker processes; the memory plan bounds them, so dask must not pause them."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _remote(address: str) -> Iterator[Any]:
+    """Join a running scheduler."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError) as error:
+        raise IncompleteError(
+            f"A dask scheduler is needed at {address}, but none answered within "
+            f"{CONNECT_TIMEOUT_S} s. Start one (dask scheduler), or use --scheduler local:N."
+        ) from error
+    with client:
+        yield client

@@ -1,0 +1,48 @@
+"""How much memory this process and its children hold, and held at most."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from types import TracebackType
+
+import psutil
+
+INTERVAL_S = 0.05
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process and of all its children, bytes."""
+    total = 0
+    own = psutil.Process()
+    for process in [own, *own.children(recursive=True)]:
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
+
+
+class PeakMemory:
+    """Watch the resident memory while a block runs; the peak is in ``peak_bytes``."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = resident_bytes()
+        self._stop = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        """Sample until told to stop."""
+        while not self._stop.wait(INTERVAL_S):
+            self.peak_bytes = max(self.peak_bytes, resident_bytes())

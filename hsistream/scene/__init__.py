@@ -1,0 +1,1 @@
+"""What we are given: scenes, the files they come from, their statistics."""

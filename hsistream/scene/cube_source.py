@@ -1,0 +1,158 @@
+"""A frame whose pixels are an array, whatever its library and its order of axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.errors import SceneError
+from hsistream.georeference import Georeference
+from hsistream.scene.source import FrameHeader
+from hsistream.scene.spectral_axis import SpectralAxis
+from hsistream.scene.unpacking import readable
+from hsistream.tiles import Window
+
+LARGEST_ITEM = 8
+"""Bytes of the widest number that is read."""
+
+
+class WindowedArray(Protocol):
+    """Anything that has a shape and a type and can be sliced."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of the axes."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+
+    def __getitem__(self, index: Any, /) -> Any:  # each library has its own types of index
+        """Return the values of a box of slices."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CubeSource:
+    """One frame inside an array-like file.
+
+    Parameters
+    ----------
+    header : FrameHeader
+        Its description.
+    path : Path
+        Its file, for messages.
+    array : WindowedArray
+        Its values; read window by window.
+    axes : str
+        Order of the axes of ``array``, letters y, x and b (b may be missing).
+    mask : WindowedArray, optional
+        The file's own mask, (y, x), True = data.
+    """
+
+    header: FrameHeader
+    path: Path
+    array: WindowedArray
+    axes: str
+    mask: WindowedArray | None = None
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window, (band, y, x), in native byte order."""
+        along = {"y": window[0], "x": window[1], "b": slice(None)}
+        with readable(self.path):
+            block = np.asarray(self.array[tuple(along[letter] for letter in self.axes)])
+        if "b" not in self.axes:
+            block = block[None]
+        axes = self.axes if "b" in self.axes else "b" + self.axes
+        return native(block.transpose([axes.index(letter) for letter in "byx"]))
+
+    def valid(self, window: Window) -> NDArray[np.bool_] | None:
+        """Return the file's own mask of a window, (y, x); None without one."""
+        if self.mask is None:
+            return None
+        with readable(self.path):
+            return np.asarray(self.mask[window]).astype(np.bool_)
+
+
+def cube_header(
+    path: Path,
+    array: WindowedArray,
+    axes: str,
+    *,
+    axis: SpectralAxis,
+    no_data: float | None = None,
+    georeference: Georeference | None = None,
+    attributes: Mapping[str, str] | None = None,
+) -> FrameHeader:
+    """Describe an array with known axes as a frame named after its file.
+
+    Raises
+    ------
+    SceneError
+        If the array is empty.
+    """
+    sizes = dict(zip(axes, array.shape, strict=True))
+    if min(array.shape) < 1:
+        raise SceneError(f"A frame needs pixels and bands, but {path} has the shape {array.shape}.")
+    return FrameHeader(
+        name=path.stem,
+        shape=(int(sizes["y"]), int(sizes["x"])),
+        bands=int(sizes.get("b", 1)),
+        dtype=array.dtype.newbyteorder("="),
+        wavelengths_nm=axis.wavelengths_nm,
+        fwhm_nm=axis.fwhm_nm,
+        good_bands=axis.good_bands,
+        no_data=no_data,
+        georeference=georeference,
+        attributes={"file": path.name, **(attributes or {})},
+    )
+
+
+def check_type(dtype: np.dtype[Any], where: str) -> None:
+    """Refuse values that are not real numbers of at most 8 bytes.
+
+    Raises
+    ------
+    SceneError
+        If they are complex, objects, text, truth values or too wide.
+    """
+    if dtype.kind == "c":
+        raise SceneError(
+            f"Spectra are real numbers, but those of {where} are complex ({dtype}). "
+            f"Store their magnitude instead."
+        )
+    if not is_number(dtype):
+        raise SceneError(
+            f"Spectra are integers or floats of at most {8 * LARGEST_ITEM} bits, but those of "
+            f"{where} are {dtype}. Convert them, for example to float32."
+        )
+
+
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a type is one of the integers and floats that are read."""
+    return dtype.kind in "iuf" and dtype.itemsize <= LARGEST_ITEM
+
+
+def check_axes(axes: str, shape: tuple[int, ...], where: str) -> str:
+    """Check that axes name every axis of an array, and return them.
+
+    Raises
+    ------
+    SceneError
+        If their counts differ.
+    """
+    if len(axes) != len(shape):
+        raise SceneError(
+            f"--axes {axes} names {len(axes)} axes, but {where} has the shape {shape}. "
+            f"Name every axis once."
+        )
+    return axes
+
+
+def native(block: NDArray[Any]) -> NDArray[Any]:
+    """Bring values to the byte order of this machine."""
+    return block.astype(block.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,409 @@
+"""From readable files to a scene store, streamed shard by shard.
+
+The store appears under its name only when it is complete: it is written beside
+it and renamed at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from hsistream.errors import SceneError
+from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
+from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, root_attributes
+from hsistream.scene.source import FrameHeader, Source
+from hsistream.stores import arrays
+from hsistream.tiles import Tile, TileGrid, Window, grow, size, within
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 4 * 2**20
+CHUNK_SIDES_PX = (256, 128, 64)
+SHARD_BYTES = 64 * 2**20
+READ_BYTES = 128 * 2**20
+"""Neighbouring shards are read from the source at once up to this size."""
+
+BAD_BAND_SHARE = 0.1
+"""A band without a value in more than this share of the pixels is a bad band."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """What a user may say about sources that do not say it themselves.
+
+    ``keep_zeros`` keeps pixels that are exactly zero in every band, which are
+    otherwise taken for padding.
+    """
+
+    no_data: float | None = None
+    keep_zeros: bool = False
+    overwrite: bool = False
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one pass over the blocks of a frame counts."""
+
+    bands: int
+    pixels: int = 0
+    zeros: int = 0
+    missing: NDArray[np.int64] = field(init=False)
+    sums: NDArray[np.float64] = field(init=False)
+    patchy: list[Tile] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.missing = np.zeros(self.bands, np.int64)
+        self.sums = np.zeros(self.bands)
+
+
+def ingest(
+    sources: Sequence[Source],
+    uri: str | Path,
+    options: IngestOptions = IngestOptions(),
+    notify: Notify = ignore,
+) -> Scene:
+    """Write sources as the frames of one scene store.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        One per frame; they must agree in their number of bands and wavelengths.
+    uri : str or Path
+        Where the store shall lie; nothing must be there unless
+        ``options.overwrite``.
+    options : IngestOptions
+        What the files do not say themselves.
+    notify : callable
+        Receives progress.
+
+    Returns
+    -------
+    Scene
+        The finished scene.
+
+    Raises
+    ------
+    SceneError
+        If the sources do not fit together, hold no data, or ``uri`` is taken.
+
+    Notes
+    -----
+    Memory is that of a few shards (``READ_BYTES``), whatever the size of a frame.
+    """
+    target = Path(uri)
+    layout = _common_layout([source.header for source in sources])
+    _check_target(target, options.overwrite)
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        scene = _write_scene(sources, str(partial), layout, options, notify)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)
+    return Scene.open(target)
+
+
+def _common_layout(headers: Sequence[FrameHeader]) -> FrameHeader:
+    """Check that frames share their bands, and describe what they share."""
+    if not headers:
+        raise SceneError("A scene needs at least one source, but none was given.")
+    first = headers[0]
+    names = [header.name for header in headers]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SceneError(f"Frames need different names, but {', '.join(twice)} appears twice.")
+    for header in headers[1:]:
+        _check_bands(first, header)
+    dtype = np.result_type(*[header.dtype for header in headers])
+    return FrameHeader("", first.shape, first.bands, dtype, first.wavelengths_nm, first.fwhm_nm)
+
+
+def _check_bands(first: FrameHeader, other: FrameHeader) -> None:
+    """Refuse a frame whose bands differ from those of the first."""
+    if other.bands != first.bands:
+        raise SceneError(
+            f"Frames of a scene share their bands, but {first.name} has {first.bands} and "
+            f"{other.name} has {other.bands}. Ingest them as two scenes."
+        )
+    both = first.wavelengths_nm and other.wavelengths_nm
+    if both and not np.allclose(first.wavelengths_nm, other.wavelengths_nm, atol=1.0):
+        raise SceneError(
+            f"Frames of a scene share their wavelengths, but those of {first.name} and "
+            f"{other.name} differ by more than 1 nm. Ingest them as two scenes."
+        )
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Refuse to write over anything that is not an old scene."""
+    if not target.exists():
+        return
+    if not overwrite:
+        raise SceneError(f"{target} exists already. Choose another name, or add --overwrite.")
+    if not (target / "zarr.json").is_file():
+        raise SceneError(f"{target} is not a zarr store, so --overwrite does not replace it.")
+
+
+def _write_scene(
+    sources: Sequence[Source], uri: str, layout: FrameHeader, options: IngestOptions, notify: Notify
+) -> Scene:
+    """Write all frames, then the attributes that make the store a scene."""
+    Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    root = arrays.create_group(uri, {})
+    chunk_px, shard_px = choose_storage(layout, [source.header.shape for source in sources])
+    grids = [
+        TileGrid(source.header.shape, shard_px, frame=number)
+        for number, source in enumerate(sources)
+    ]
+    digest = hashlib.blake2b(digest_size=16)
+    tallies = []
+    total, done = sum(len(grid) for grid in grids), 0
+    notify(StageStarted("ingest", total))
+    for source, grid in zip(sources, grids, strict=True):
+        _create_frame(root, source.header, layout, chunk_px, shard_px)
+        tally = _Tally(layout.bands)
+        for tile, block, mask in _blocks(source, grid, layout.dtype):
+            _write_block(uri, source, tile, block, mask, options, tally)
+            digest.update(hashlib.blake2b(block.tobytes()).digest())
+            done += 1
+            notify(Progress("ingest", done, total))
+        tallies.append(tally)
+    good = _good_bands([source.header for source in sources], tallies)
+    frames = tuple(
+        _finish_frame(uri, source, tally, good, options)
+        for source, tally in zip(sources, tallies, strict=True)
+    )
+    scene = _describe_scene(uri, frames, layout, good, (chunk_px, shard_px), tallies, sources)
+    digest.update(json.dumps(asdict(scene)["frames"], default=str).encode())
+    digest.update(repr(good).encode())
+    scene = Scene(**{**vars(scene), "identity": digest.hexdigest()})
+    _write_band_coordinates(root, scene)
+    root.attrs.update(root_attributes(scene))
+    if not scene.valid_pixels:
+        raise SceneError(f"No pixel of {_names(sources)} has data; a scene needs at least one.")
+    notify(StageFinished("ingest", 0.0))
+    return scene
+
+
+def choose_storage(layout: FrameHeader, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Choose chunk and shard sizes, px per side, from the bytes of a spectrum.
+
+    A chunk holds all bands of a square of 64 to 256 px and about 4 MiB, so
+    that a spectrum and a crop both cost few reads; a shard holds whole chunks
+    up to 64 MiB, or the largest frame.
+    """
+    spectrum = layout.bands * layout.dtype.itemsize
+    chunk = next((px for px in CHUNK_SIDES_PX if px * px * spectrum <= CHUNK_BYTES), 64)
+    wanted = max(1, int(math.sqrt(SHARD_BYTES / spectrum)) // chunk)
+    needed = -(-max(max(shape) for shape in shapes) // chunk)
+    return chunk, chunk * max(1, min(wanted, needed))
+
+
+def _create_frame(
+    root: zarr.Group, header: FrameHeader, layout: FrameHeader, chunk_px: int, shard_px: int
+) -> None:
+    """Create the arrays and coordinates of one frame."""
+    group = root.create_group(header.name, attributes={"source": dict(header.attributes)})
+    mapping = {"grid_mapping": arrays.SPATIAL_REF} if header.georeference else {}
+    arrays.create_array(
+        group,
+        SPECTRA,
+        shape=(layout.bands, *header.shape),
+        dtype=layout.dtype,
+        chunks=(layout.bands, chunk_px, chunk_px),
+        shards=(layout.bands, shard_px, shard_px),
+        dimensions=["band", "y", "x"],
+        attributes=mapping,
+    )
+    arrays.create_array(
+        group,
+        VALID,
+        shape=header.shape,
+        dtype=np.bool_,
+        chunks=(shard_px, shard_px),
+        dimensions=["y", "x"],
+        attributes={"long_name": "pixel has data", **mapping},
+    )
+    arrays.write_georeference(group, header.georeference, header.shape)
+
+
+def _blocks(
+    source: Source, grid: TileGrid, dtype: np.dtype[Any]
+) -> Iterator[tuple[Tile, NDArray[Any], NDArray[np.bool_] | None]]:
+    """Read a source shard by shard, several neighbours at once where they are small."""
+    spectrum = source.header.bands * dtype.itemsize
+    together = max(1, READ_BYTES // (grid.tile**2 * spectrum))
+    for row in range(grid.rows):
+        for start in range(0, grid.columns, together):
+            tiles = [grid[row, at] for at in range(start, min(start + together, grid.columns))]
+            first, last = tiles[0].core, tiles[-1].core
+            window = (first[0], slice(first[1].start, last[1].stop))
+            spectra, mask = source.read(window), source.valid(window)
+            for tile in tiles:
+                inner = within(tile.core, window)
+                block = np.ascontiguousarray(spectra[:, *inner], dtype=dtype)
+                yield tile, block, None if mask is None else mask[inner]
+
+
+def _write_block(
+    uri: str,
+    source: Source,
+    tile: Tile,
+    block: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    options: IngestOptions,
+    tally: _Tally,
+) -> None:
+    """Write one shard and count what it lacks."""
+    missing = find_missing(block, _no_data(source.header, options))
+    valid = ~missing.all(axis=0)
+    if mask is not None:
+        valid &= mask
+    if not options.keep_zeros and tally.bands > 1:
+        zeros = valid & ~np.any(block, axis=0)
+        tally.zeros += int(zeros.sum())
+        valid &= ~zeros
+    missing &= valid
+    tally.pixels += int(valid.sum())
+    lacking = missing.sum(axis=(1, 2))
+    tally.missing += lacking
+    if lacking.any():
+        tally.patchy.append(tile)
+    counted = np.where(valid & ~missing, block, 0) if lacking.any() else block * valid
+    tally.sums += np.nan_to_num(counted).sum(axis=(1, 2), dtype=np.float64)
+    name = source.header.name
+    arrays.write(uri, f"{name}/{SPECTRA}", (slice(None), *tile.core), block)
+    arrays.write(uri, f"{name}/{VALID}", tile.core, valid)
+
+
+def find_missing(block: NDArray[Any], no_data: float | None) -> NDArray[np.bool_]:
+    """Find values that are not finite or equal the no-data value, (band, y, x)."""
+    missing = np.zeros(block.shape, np.bool_)
+    if np.issubdtype(block.dtype, np.floating):
+        np.logical_not(np.isfinite(block), out=missing)
+    if no_data is not None and np.isfinite(no_data):
+        missing |= block == block.dtype.type(no_data) if _fits(no_data, block.dtype) else False
+    return missing
+
+
+def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+    """Tell whether a type can hold a no-data value."""
+    if np.issubdtype(dtype, np.floating):
+        return True
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max and value == int(value))
+
+
+def _no_data(header: FrameHeader, options: IngestOptions) -> float | None:
+    """Prefer the user's no-data value to the file's."""
+    return header.no_data if options.no_data is None else options.no_data
+
+
+def _good_bands(headers: Sequence[FrameHeader], tallies: Sequence[_Tally]) -> tuple[bool, ...]:
+    """Keep the bands that the files call good and that have values."""
+    bands = headers[0].bands
+    good = np.ones(bands, np.bool_)
+    for header in headers:
+        if header.good_bands:
+            good &= np.asarray(header.good_bands)
+    pixels = max(1, sum(tally.pixels for tally in tallies))
+    missing = np.sum([tally.missing for tally in tallies], axis=0)
+    good &= missing <= BAD_BAND_SHARE * pixels
+    if not good.any():
+        raise SceneError(
+            f"A scene needs at least one good band, but all {bands} bands of "
+            f"{', '.join(header.name for header in headers)} are marked bad or lack values in more "
+            f"than {BAD_BAND_SHARE:.0%} of the pixels. Check --no-data."
+        )
+    return tuple(bool(value) for value in good)
+
+
+def _finish_frame(
+    uri: str, source: Source, tally: _Tally, good: tuple[bool, ...], options: IngestOptions
+) -> Frame:
+    """Mask the pixels that lack a value in a good band, and describe the frame."""
+    header, lost = source.header, 0
+    keep = np.asarray(good)
+    if tally.missing[keep].any():
+        for tile in tally.patchy:
+            block = arrays.read(uri, f"{header.name}/{SPECTRA}", (slice(None), *tile.core))
+            missing = find_missing(block[keep], _no_data(header, options)).any(axis=0)
+            valid = arrays.read(uri, f"{header.name}/{VALID}", tile.core)
+            lost += int((valid & missing).sum())
+            arrays.write(uri, f"{header.name}/{VALID}", tile.core, valid & ~missing)
+    counts = np.maximum(1, tally.pixels - tally.missing)
+    brightness = float((tally.sums / counts)[keep].mean())
+    return Frame(header.name, header.shape, tally.pixels - lost, brightness, header.georeference)
+
+
+def _describe_scene(
+    uri: str,
+    frames: tuple[Frame, ...],
+    layout: FrameHeader,
+    good: tuple[bool, ...],
+    storage: tuple[int, int],
+    tallies: Sequence[_Tally],
+    sources: Sequence[Source],
+) -> Scene:
+    """Collect the facts of a finished store."""
+    zeros = sum(tally.zeros for tally in tallies)
+    notes = []
+    if zeros:
+        notes.append(f"{zeros} pixels are zero in every band and count as no data (--keep-zeros)")
+    if not all(good):
+        notes.append(f"{good.count(False)} of {len(good)} bands are bad and never used")
+    for note in notes:
+        log.info("%s", note)
+    return Scene(
+        uri=uri,
+        identity="",
+        frames=frames,
+        bands=layout.bands,
+        dtype=str(layout.dtype),
+        good_bands=good,
+        wavelengths_nm=layout.wavelengths_nm,
+        fwhm_nm=layout.fwhm_nm,
+        chunk_px=storage[0],
+        shard_px=storage[1],
+        no_data=sources[0].header.no_data,
+        notes=tuple(notes),
+    )
+
+
+def _write_band_coordinates(root: zarr.Group, scene: Scene) -> None:
+    """Give every frame its spectral coordinates, by the CF conventions."""
+    for frame in scene.frames:
+        group = root[frame.name]
+        assert isinstance(group, zarr.Group)
+        names = ["good_wavelengths"]
+        quality = np.asarray(scene.good_bands, np.uint8)
+        arrays.create_vector(group, names[0], "band", quality, {"long_name": "1 = good band"})
+        for name, values, attributes in (
+            ("wavelength", scene.wavelengths_nm, {"standard_name": "radiation_wavelength"}),
+            ("fwhm", scene.fwhm_nm, {"long_name": "full width at half maximum"}),
+        ):
+            if values:
+                vector = np.asarray(values, np.float64)
+                arrays.create_vector(group, name, "band", vector, {**attributes, "units": "nm"})
+                names.append(name)
+        group[SPECTRA].attrs["coordinates"] = " ".join(names)
+
+
+def _names(sources: Sequence[Source]) -> str:
+    """List frames by name, the first few."""
+    names = [source.header.name for source in sources]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,255 @@
+"""zarr stores: scenes of hsistream, and arrays of any other writer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from hsistream.errors import SceneError
+from hsistream.georeference import Georeference
+from hsistream.scene.cube_source import CubeSource, check_axes, check_type, cube_header
+from hsistream.scene.read_arrays import Member, choose_cube
+from hsistream.scene.read_options import ReadOptions
+from hsistream.scene.scene import ROOT_KEY, Scene
+from hsistream.scene.source import FrameHeader
+from hsistream.scene.spectral_axis import BandFacts, SpectralAxis, spectral_axis
+from hsistream.scene.unpacking import readable
+from hsistream.tiles import Window
+
+log = logging.getLogger(__name__)
+
+ROOT_FILES = ("zarr.json", ".zgroup", ".zarray")
+AXIS_NAMES = {
+    "b": ("b", "band", "bands", "wavelength", "wavelengths", "channel", "channels", "spectral"),
+    "y": ("y", "row", "rows", "line", "lines", "lat", "latitude", "northing"),
+    "x": ("x", "col", "cols", "column", "columns", "sample", "lon", "longitude", "easting"),
+}  # fmt: skip
+"""Names of dimensions, in lower case, and the axis that they mean."""
+
+WAVELENGTH_NAMES = ("wavelength", "wavelengths", "wavelength_nm", "wavelengths_nm")
+FWHM_NAMES = ("fwhm", "fwhm_nm")
+QUALITY_NAMES = ("good_wavelengths", "good_bands", "bbl")
+NO_DATA_NAMES = ("_FillValue", "missing_value", "nodata")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneSource:
+    """One frame of a scene store."""
+
+    header: FrameHeader
+    path: Path
+    scene: Scene
+    frame: int
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window, (band, y, x)."""
+        return self.scene.read(self.frame, window)
+
+    def valid(self, window: Window) -> NDArray[np.bool_]:
+        """Return which pixels of a window have data, (y, x)."""
+        return self.scene.valid(self.frame, window)
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a folder is a zarr store, of version 2 or 3."""
+    return path.is_dir() and any((path / name).is_file() for name in ROOT_FILES)
+
+
+def open_zarr(path: Path, options: ReadOptions) -> list[CubeSource | SceneSource]:
+    """Open a zarr store: every frame of a scene of hsistream, or the cube of another writer.
+
+    In a foreign group the cube is ``--key``, else the only array of three axes.
+    Its axes come from the names of its dimensions, else from ``--axes``;
+    wavelengths, widths and bad bands from vectors beside it; the place from CF
+    or ``spatial:`` attributes.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the store.
+    options : ReadOptions
+        ``key``, ``axes`` and ``wavelength_units``.
+
+    Returns
+    -------
+    list of CubeSource or SceneSource
+        One per frame.
+
+    Raises
+    ------
+    SceneError
+        If no cube or no axes can be told, or the store is damaged.
+    DamagedError
+        If a scene of hsistream lacks storage files.
+    """
+    with readable(path):
+        node = zarr.open(str(path), mode="r")
+    if isinstance(node, zarr.Array):
+        return [_open_array(path, node, _group_around(path), options)]
+    if ROOT_KEY in node.attrs:
+        return list(_open_scene(path, options))
+    members = zarr_members(path, node)
+    key = choose_cube(members, options, path)
+    array = node[key]
+    assert isinstance(array, zarr.Array)
+    parent = node[key.rpartition("/")[0]] if "/" in key else node
+    assert isinstance(parent, zarr.Group)
+    return [_open_array(path, array, parent, options)]
+
+
+def zarr_members(path: Path, group: zarr.Group) -> dict[str, Member]:
+    """List the arrays of a group and of its groups, by their paths."""
+    with readable(path):
+        return {
+            name: Member(tuple(item.shape), np.dtype(item.dtype))
+            for name, item in sorted(group.members(max_depth=None))
+            if isinstance(item, zarr.Array)
+        }
+
+
+def _group_around(path: Path) -> zarr.Group | None:
+    """Open the group that an array lies in, if it lies in one."""
+    if not is_zarr(path.parent):
+        return None
+    with readable(path.parent):
+        return zarr.open_group(str(path.parent), mode="r")
+
+
+def _open_scene(path: Path, options: ReadOptions) -> list[SceneSource]:
+    """Open all frames of a scene store, or the one that is asked for."""
+    scene = Scene.open(path)
+    scene.check_complete()
+    if options.key is not None:
+        scene.frame_number(options.key)
+    sources = []
+    for number, frame in enumerate(scene.frames):
+        header = FrameHeader(
+            name=frame.name,
+            shape=frame.shape,
+            bands=scene.bands,
+            dtype=np.dtype(scene.dtype),
+            wavelengths_nm=scene.wavelengths_nm,
+            fwhm_nm=scene.fwhm_nm,
+            good_bands=scene.good_bands,
+            no_data=scene.no_data,
+            georeference=frame.georeference,
+            attributes={"file": path.name, "frame": frame.name},
+        )
+        if options.key in (None, frame.name):
+            sources.append(SceneSource(header, path, scene, number))
+    return sources
+
+
+def _open_array(
+    path: Path, array: zarr.Array[Any], parent: zarr.Group | None, options: ReadOptions
+) -> CubeSource:
+    """Describe an array of another writer."""
+    where = f"{array.path} in {path}" if array.path else str(path)
+    check_type(array.dtype, where)
+    dimensions = dimension_names(array)
+    axes = check_axes(options.axes or _axes_of(dimensions, array, where), array.shape, where)
+    bands = dict(zip(axes, array.shape, strict=True)).get("b", 1)
+    header = cube_header(
+        path,
+        array,
+        axes,
+        axis=_axis_beside(parent, bands, options, where),
+        no_data=_no_data(array.attrs),
+        georeference=None if parent is None else _place(parent, array),
+        attributes={"variable": array.path, **_texts(array.attrs)},
+    )
+    return CubeSource(header, path, array, axes, _mask(parent, header.shape))
+
+
+def dimension_names(array: zarr.Array[Any]) -> tuple[str, ...]:
+    """Read the names of the dimensions of an array; empty where it has none."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+
+
+def _axes_of(dimensions: tuple[str, ...], array: zarr.Array[Any], where: str) -> str:
+    """Turn the names of dimensions into letters."""
+    letters = [
+        letter
+        for name in dimensions
+        for letter, names in AXIS_NAMES.items()
+        if name.lower() in names
+    ]
+    if sorted(letters) in (["b", "x", "y"], ["x", "y"]) and len(letters) == len(array.shape):
+        return "".join(letters)
+    said = f"its dimensions are {dimensions}" if dimensions else "it does not name its dimensions"
+    raise SceneError(
+        f"The axes y, x and band of {where} must be known, but {said}; its shape is "
+        f"{array.shape}. Tell them, such as --axes byx or --axes yxb."
+    )
+
+
+def _axis_beside(
+    parent: zarr.Group | None, bands: int, options: ReadOptions, where: str
+) -> SpectralAxis:
+    """Read the spectral axis from the vectors beside an array."""
+    if parent is None:
+        return SpectralAxis()
+    wavelengths, attributes = _vector(parent, WAVELENGTH_NAMES)
+    fwhm, _ = _vector(parent, FWHM_NAMES)
+    quality, _ = _vector(parent, QUALITY_NAMES)
+    units = str(attributes.get("units", ""))
+    return spectral_axis([BandFacts(wavelengths, fwhm, quality, units)], bands, options, where)
+
+
+def _vector(
+    parent: zarr.Group, names: tuple[str, ...]
+) -> tuple[tuple[float, ...], Mapping[str, Any]]:
+    """Read the first vector of numbers that has one of the names."""
+    for name in names:
+        item = parent.get(name)
+        if isinstance(item, zarr.Array) and item.ndim == 1 and item.dtype.kind in "iufb":
+            return tuple(float(value) for value in np.asarray(item[:])), item.attrs
+    return (), {}
+
+
+def _mask(parent: zarr.Group | None, shape: tuple[int, int]) -> zarr.Array[Any] | None:
+    """Find a mask of truth values beside an array."""
+    item = None if parent is None else parent.get("valid")
+    fits = isinstance(item, zarr.Array) and item.shape == shape and item.dtype.kind == "b"
+    return item if fits and isinstance(item, zarr.Array) else None
+
+
+def _no_data(attributes: Mapping[str, Any]) -> float | None:
+    """Read the no-data value from CF attributes."""
+    for name in NO_DATA_NAMES:
+        value = attributes.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    return None
+
+
+def _place(parent: zarr.Group, array: zarr.Array[Any]) -> Georeference | None:
+    """Read the place from a CF grid mapping, else from ``spatial:`` attributes."""
+    mapping = parent.get(str(array.attrs.get("grid_mapping", "spatial_ref")))
+    facts: Mapping[str, Any] = mapping.attrs if isinstance(mapping, zarr.Array) else {}
+    if "GeoTransform" in facts:
+        c, a, b, f, d, e = (float(word) for word in str(facts["GeoTransform"]).split())
+        wkt = facts.get("crs_wkt") or facts.get("spatial_ref") or ""
+        return Georeference((a, b, c, d, e, f), str(wkt))
+    transform = parent.attrs.get("spatial:transform")
+    if isinstance(transform, list) and len(transform) >= 6:
+        a, b, c, d, e, f = (float(str(value)) for value in transform[:6])
+        return Georeference((a, b, c, d, e, f), str(parent.attrs.get("proj:wkt2", "")))
+    return None
+
+
+def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Keep attributes that are a text or a number."""
+    return {
+        name: str(value)
+        for name, value in attributes.items()
+        if isinstance(value, str | float | int)
+    }

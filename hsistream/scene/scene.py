@@ -1,0 +1,204 @@
+"""A scene: frames that share their bands, as an address and a layout.
+
+A scene store is a zarr v3 group, ``<uri>/<frame>/spectra`` (band, y, x) beside
+``valid`` (y, x), with what must be known without reading pixels in the
+attributes of the root.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsistream.errors import DamagedError, SceneError, StoreError
+from hsistream.georeference import Georeference
+from hsistream.stores import arrays
+from hsistream.tiles import Window
+
+FORMAT = 1
+ROOT_KEY = "hsistream"
+SPECTRA = "spectra"
+VALID = "valid"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One hyperspectral image of a scene: its name, size (y, x) and place.
+
+    ``brightness`` is the mean of the good bands over the valid pixels, in the
+    units of the data; it tells frames of differing exposure apart.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    valid_pixels: int
+    brightness: float
+    georeference: Georeference | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Frames that share their bands: where they are and what they look like.
+
+    A value: pixels are read only when asked for, and a pickled scene is small
+    enough to travel with every task.
+    """
+
+    uri: str
+    identity: str
+    frames: tuple[Frame, ...]
+    bands: int
+    dtype: str
+    good_bands: tuple[bool, ...]
+    wavelengths_nm: tuple[float, ...]
+    fwhm_nm: tuple[float, ...]
+    chunk_px: int
+    shard_px: int
+    no_data: float | None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, uri: str | Path) -> Scene:
+        """Read the layout of a scene store.
+
+        Parameters
+        ----------
+        uri : str or Path
+            Address of a store that ``hsistream ingest`` wrote.
+
+        Returns
+        -------
+        Scene
+            The scene; no pixel has been read.
+
+        Raises
+        ------
+        SceneError
+            If there is no scene store at ``uri``.
+        """
+        uri = str(uri).rstrip("/")
+        try:
+            facts = arrays.open_group(uri).attrs.get(ROOT_KEY)
+        except (StoreError, DamagedError) as error:
+            raise SceneError(_not_a_scene(uri)) from error
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise SceneError(_not_a_scene(uri))
+        return cls(uri=uri, **_from_json(facts))
+
+    @cached_property
+    def pixels(self) -> int:
+        """Number of pixels of all frames."""
+        return sum(frame.shape[0] * frame.shape[1] for frame in self.frames)
+
+    @cached_property
+    def valid_pixels(self) -> int:
+        """Number of pixels with data, of all frames."""
+        return sum(frame.valid_pixels for frame in self.frames)
+
+    @cached_property
+    def itemsize(self) -> int:
+        """Bytes of one stored value."""
+        return np.dtype(self.dtype).itemsize
+
+    def frame_number(self, name: str) -> int:
+        """Find a frame by its name.
+
+        Raises
+        ------
+        SceneError
+            If the scene has no frame of that name.
+        """
+        names = [frame.name for frame in self.frames]
+        if name not in names:
+            raise SceneError(f"{self.uri} has no frame {name!r}; it has {', '.join(names)}.")
+        return names.index(name)
+
+    def read(self, frame: int, window: Window) -> NDArray[Any]:
+        """Read all bands of a window as stored, (band, y, x).
+
+        Values of bad bands and of pixels without data are whatever the
+        producer wrote, NaN included.
+        """
+        path = f"{self.frames[frame].name}/{SPECTRA}"
+        return arrays.read(self.uri, path, (slice(None), *window))
+
+    def valid(self, frame: int, window: Window) -> NDArray[np.bool_]:
+        """Read which pixels of a window have data, (y, x); they are finite in all good bands."""
+        return arrays.read(self.uri, f"{self.frames[frame].name}/{VALID}", window)
+
+    def open_frame(self, name: str) -> xr.Dataset:
+        """Open a frame lazily in xarray, with its coordinates."""
+        self.frame_number(name)
+        return xr.open_zarr(
+            self.uri, group=name, consolidated=False, decode_coords="all", zarr_format=3
+        )
+
+    def check_complete(self) -> None:
+        """Find missing storage files, which zarr would read as fill value.
+
+        Raises
+        ------
+        DamagedError
+            If a frame lacks a part of its spectra or of its mask.
+        """
+        for frame in self.frames:
+            for layer in (SPECTRA, VALID):
+                missing = arrays.missing_shards(self.uri, f"{frame.name}/{layer}")
+                if missing:
+                    raise DamagedError(
+                        f"{self.uri}/{frame.name}/{layer} lacks {len(missing)} of its storage "
+                        f"files (the first: {missing[0]}). zarr would read them as no data. "
+                        f"Restore them, or ingest the scene again."
+                    )
+
+
+def root_attributes(scene: Scene) -> dict[str, Any]:
+    """Write the layout of a scene as the attributes of its root group."""
+    facts = asdict(scene)
+    del facts["uri"]
+    return {ROOT_KEY: {"format": FORMAT, **facts}}
+
+
+def _from_json(facts: dict[str, Any]) -> dict[str, Any]:
+    """Turn root attributes into the fields of a scene."""
+    fields = {key: _tuples(value) for key, value in facts.items() if key != "format"}
+    fields["frames"] = tuple(_frame_from_json(frame) for frame in facts["frames"])
+    return fields
+
+
+def _frame_from_json(facts: dict[str, Any]) -> Frame:
+    """Turn the attributes of one frame into a Frame."""
+    place = facts["georeference"]
+    georeference = Georeference(tuple(place["transform"]), place["crs_wkt"]) if place else None
+    return Frame(**{**facts, "shape": tuple(facts["shape"]), "georeference": georeference})
+
+
+def _tuples(value: Any) -> Any:
+    """Turn JSON lists into tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _not_a_scene(uri: str) -> str:
+    """Say why an address cannot be opened as a scene, and what would help."""
+    path = Path(uri)
+    if path.is_file():
+        return (
+            f"A scene store is needed, but {uri} is a file. Ingest it first: "
+            f"hsistream ingest {uri} {path.with_suffix('.zarr')}"
+        )
+    if (
+        (path / "zarr.json").is_file()
+        or (path / ".zgroup").is_file()
+        or (path / ".zarray").is_file()
+    ):
+        return (
+            f"{uri} is a zarr store, but not a scene written by hsistream. Ingest it first: "
+            f"hsistream ingest {uri} {path.with_suffix('')}-scene.zarr"
+        )
+    return f"A scene store is needed, but there is none at {uri}. Make one with: hsistream ingest"

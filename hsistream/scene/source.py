@@ -1,0 +1,51 @@
+"""What a reader tells of one frame in its producer's format.
+
+A :class:`Source` is the contract between readers and ingest: a header and a
+``read`` of windows in the order (band, y, x). The synthetic scene is one too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.georeference import Georeference
+from hsistream.tiles import Window
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """The shape, spectral axis and place of one frame.
+
+    ``wavelengths_nm``, ``fwhm_nm`` and ``good_bands`` are empty where the file
+    does not say. ``attributes`` keeps the rest of the producer's header as text.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    bands: int
+    dtype: np.dtype[Any]
+    wavelengths_nm: tuple[float, ...] = ()
+    fwhm_nm: tuple[float, ...] = ()
+    good_bands: tuple[bool, ...] = ()
+    no_data: float | None = None
+    georeference: Georeference | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """One frame that can be read window by window."""
+
+    @property
+    def header(self) -> FrameHeader:
+        """Describe the frame without reading its pixels."""
+
+    def read(self, window: Window) -> NDArray[Any]:
+        """Return the values of a window, (band, y, x), in the file's own type."""
+
+    def valid(self, window: Window) -> NDArray[np.bool_] | None:
+        """Return the file's own mask of a window, (y, x), True = data; None without one."""

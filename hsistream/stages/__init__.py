@@ -1,0 +1,100 @@
+"""The verbs of a run: each stage reads stores, calls algorithms, writes one store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hsistream.config import Execution, RunConfig
+from hsistream.events import Notify, Progress, StageStarted
+from hsistream.runs import RunDirectory
+from hsistream.runtime.ledger import Ledger
+from hsistream.runtime.map_tiles import TileFunction, map_tiles
+from hsistream.scene.scene import Scene
+from hsistream.tiles import Tile, TileGrid
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that a stage may know: what is asked, of what, where, and how to run it."""
+
+    run: RunDirectory
+    scene: Scene
+    config: RunConfig
+    execution: Execution
+    tile_px: int
+    threads: int
+    client: Any
+    notify: Notify
+    fingerprint: str
+
+    def tiles(self, tile_px: int, halo: int = 0) -> list[Tile]:
+        """Tiles of all frames, in order."""
+        return scene_tiles(self.scene, tile_px, halo)
+
+    def work(
+        self,
+        stage: str,
+        function: TileFunction,
+        tiles: list[Tile],
+        tile_px: int,
+        prepare: Callable[[], Any] | None = None,
+    ) -> Ledger:
+        """Do the tiles of a stage that are not done yet.
+
+        ``prepare`` creates the store that the tasks write, when none of them
+        has been done.
+        """
+        ledger = Ledger.open(self.run.ledger(stage), self.fingerprint, tile_px)
+        finished = ledger.finished()
+        if prepare is not None and not finished:
+            prepare()
+        todo = [tile for tile in tiles if tile.key not in finished]
+        done = len(tiles) - len(todo)
+        self.notify(StageStarted(stage, len(tiles), done))
+        for tile, result in map_tiles(function, todo, client=self.client, threads=self.threads):
+            ledger.note(tile, result)
+            done += 1
+            self.notify(Progress(stage, done, len(tiles)))
+        return ledger
+
+
+Bytes = Mapping[str, int]
+"""Named terms of an amount of memory, bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a stage needs: tiles, memory per task and of the driver, disk, all in bytes."""
+
+    tiles: int
+    task: Bytes
+    driver: Bytes
+    disk_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One row of the table of stages.
+
+    ``needs`` names the stages whose results it reads, ``sections`` the parts
+    of the configuration that change its result. ``version`` is raised when its
+    code changes the result.
+    """
+
+    name: str
+    version: int
+    needs: tuple[str, ...]
+    sections: tuple[str, ...]
+    run: Callable[[Context], None]
+    estimate: Callable[[Scene, RunConfig, int], Needs]
+
+
+def scene_tiles(scene: Scene, tile_px: int, halo: int = 0) -> list[Tile]:
+    """Tiles of all frames of a scene, in order."""
+    return [
+        tile
+        for number, frame in enumerate(scene.frames)
+        for tile in TileGrid(frame.shape, tile_px, halo, number)
+    ]

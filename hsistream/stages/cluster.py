@@ -1,0 +1,102 @@
+"""Stage 5: from counts to cluster centres; nothing here grows with the scene."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
+from hsistream.consensus.landmarks import (
+    SPECTRUM,
+    find_centres,
+    label_pixels,
+    landmark_spectrum,
+    suggest_clusters,
+)
+from hsistream.events import StageStarted, Warned
+from hsistream.scene.scene import Scene
+from hsistream.stages import Context, Needs
+from hsistream.stages import codebooks as codebooks_stage
+from hsistream.stages import count as count_stage
+from hsistream.stages import views as views_stage
+from hsistream.stores.tables import Table, read_table, write_table
+
+TABLE = "clusters"
+
+
+def run(context: Context) -> None:
+    """Find the eigenpairs, choose the number of clusters if it is not given, find the centres."""
+    config = context.config
+    context.notify(StageStarted("cluster", 1))
+    table = read_table(context.run.table(count_stage.TABLE))
+    codebooks = codebooks_stage.read_codebooks(
+        context.run.table(codebooks_stage.TABLE), config.views.names
+    )
+    starts = table["starts"]
+    spectrum = landmark_spectrum(table["counts"], starts, codebook_weights(config), SPECTRUM)
+    suggested = suggest_clusters(spectrum.eigenvalues, config.cluster.most)
+    wanted = config.cluster.clusters or suggested
+    codes = reservoir_codes(read_table(context.run.table(views_stage.TABLE)), codebooks)
+    partition = find_centres(
+        codes,
+        starts,
+        np.ascontiguousarray(spectrum.coordinates[:, : wanted + 1]),
+        clusters=wanted,
+        tries=config.cluster.starts,
+        seed=(config.seed, 2),
+    )
+    found = len(partition.centres)
+    if found < wanted:
+        context.notify(
+            Warned(f"{wanted} clusters were asked for, but only {found} kinds of pixels differ")
+        )
+    write_table(
+        context.run.table(TABLE),
+        {
+            "eigenvalues": spectrum.eigenvalues,
+            "suggested": np.asarray(suggested),
+            "starts": starts,
+            "coordinates": partition.coordinates,
+            "centres": partition.centres,
+            "reservoir_label": label_pixels(codes, starts, partition)[0].astype(np.uint16),
+        },
+    )
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    sizes = codebooks_stage.codebook_sizes(config)
+    landmarks = sum(sizes) * len(config.views.names)
+    pixels = min(scene.valid_pixels, config.reservoir.pixels)
+    clusters = config.cluster.clusters or config.cluster.most
+    values = views_stage.components(config.views, scene) * len(config.views.spatial)
+    return Needs(
+        tiles=0,
+        task={},
+        driver={
+            "counts and eigenvectors": 5 * 8 * landmarks**2,
+            "views of the reservoir": 4 * pixels * values,
+            "coordinates of the reservoir": 4 * 8 * pixels * (clusters + 1),
+        },
+    )
+
+
+def codebook_weights(config: RunConfig) -> list[float]:
+    """Weight of every codebook: that of its view, shared among the view's codebooks."""
+    return [
+        config.views.weights.get(view, 1.0)
+        for view in config.views.names
+        for _ in config.codebooks.multiples
+    ]
+
+
+def reservoir_codes(views: Table, codebooks: tuple[Codebooks, ...]) -> NDArray[np.unsignedinteger]:
+    """Code the reservoir's pixels, (codebook, pixel)."""
+    parts = []
+    for books in codebooks:
+        values = np.ascontiguousarray(views[books.view].T)
+        part = np.empty((books.count, values.shape[1]), code_dtype(codebooks))
+        assign(values, books, part)
+        parts.append(part)
+    return np.concatenate(parts)

@@ -1,0 +1,137 @@
+"""Stage 6: the label and the confidence of every pixel, looked up from its codes."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.consensus.landmarks import Partition, label_pixels
+from hsistream.runs import (
+    CONFIDENCE,
+    CONFIDENCE_STEPS,
+    LABELS,
+    NO_CONFIDENCE,
+    NO_LABEL,
+    RunDirectory,
+)
+from hsistream.runtime.ledger import Ledger
+from hsistream.scene.scene import Scene
+from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import cluster as cluster_stage
+from hsistream.stages import codebooks as codebooks_stage
+from hsistream.stages import count as count_stage
+from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stores.raster import Layer, RasterStore
+from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.tiles import Tile, Window, size
+
+TABLE = "labels"
+
+
+def run(context: Context) -> None:
+    """Label all pixels."""
+    scene = context.scene
+    clusters = len(read_table(context.run.table(cluster_stage.TABLE))["centres"])
+    task = partial(label_tile, scene=scene, run=context.run, fingerprint=context.fingerprint)
+    tiles = context.tiles(context.tile_px)
+    ledger = context.work(
+        "label",
+        task,
+        tiles,
+        context.tile_px,
+        lambda: RasterStore.create(
+            context.run.labels_uri, layers(clusters), scene.frames, context.tile_px
+        ),
+    )
+    write_table(context.run.table(TABLE), _collect(ledger, tiles, scene, clusters))
+
+
+def cluster_pixels(run: RunDirectory) -> NDArray[np.int64]:
+    """Read how many pixels each cluster of a finished run has, (cluster,)."""
+    return np.asarray(read_table(run.table(TABLE))["pixels"].sum(axis=0))
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    books = len(codebooks_stage.codebook_sizes(config)) * len(config.views.names)
+    side = max(max(frame.shape) for frame in scene.frames)
+    pixels = min(tile_px, side) ** 2
+    return Needs(
+        tiles=len(scene_tiles(scene, tile_px)),
+        task={"codes, and decoding": 4 * books * pixels, "labels": 24 * pixels},
+        driver={},
+        disk_bytes=2 * scene.pixels,
+    )
+
+
+def label_tile(tile: Tile, *, scene: Scene, run: RunDirectory, fingerprint: str) -> Table:
+    """Label one tile and count the pixels of every label."""
+    partition, starts = _load_partition(run.table(cluster_stage.TABLE), fingerprint)
+    frame = scene.frames[tile.frame].name
+    codes = RasterStore(run.codes_uri).read(frame, count_stage.LAYER, tile.core, leading=1)
+    codes = codes.reshape(len(codes), -1)
+    valid = codes[0] != np.iinfo(codes.dtype).max
+    found, margin = label_pixels(codes[:, valid], starts, partition)
+    label = np.full(size(tile.core), NO_LABEL, np.uint16)
+    confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
+    label.reshape(-1)[valid] = found
+    confidence.reshape(-1)[valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
+    store = RasterStore(run.labels_uri)
+    store.write(frame, LABELS, tile.core, label)
+    store.write(frame, CONFIDENCE, tile.core, confidence)
+    step = picture_step(scene)
+    return {
+        "pixels": np.bincount(found, minlength=len(partition.centres)),
+        LABELS: sample(label, tile.core, step),
+        CONFIDENCE: sample(confidence, tile.core, step),
+    }
+
+
+def layers(clusters: int) -> list[Layer]:
+    """Describe the store of labels, by the CF conventions."""
+    numbers = list(range(clusters))
+    meanings = " ".join(f"cluster_{number}" for number in numbers)
+    labels = {
+        "long_name": "cluster of the pixel",
+        "flag_values": numbers,
+        "flag_meanings": meanings,
+        "no_data": NO_LABEL,
+    }
+    confidence = {
+        "long_name": "margin between the nearest two cluster centres",
+        "units": "1",
+        "scale_factor": 1 / CONFIDENCE_STEPS,
+        "_FillValue": NO_CONFIDENCE,
+    }
+    return [
+        Layer(LABELS, "uint16", NO_LABEL, attributes=labels),
+        Layer(CONFIDENCE, "uint8", NO_CONFIDENCE, attributes=confidence),
+    ]
+
+
+def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
+    """Join pixel counts (frame, cluster) and the pictures of every frame."""
+    step = picture_step(scene)
+    pixels = np.zeros((len(scene.frames), clusters), np.int64)
+    parts: dict[tuple[str, int], list[tuple[Window, NDArray[Any]]]] = {}
+    for tile, table in ledger.results(tiles):
+        pixels[tile.frame] += table["pixels"]
+        for layer in (LABELS, CONFIDENCE):
+            parts.setdefault((layer, tile.frame), []).append((tile.core, table[layer]))
+    pictures = {
+        f"{layer}.{frame}": assemble(found, scene.frames[frame].shape, step, 0)
+        for (layer, frame), found in parts.items()
+    }
+    return {"pixels": pixels, **pictures}
+
+
+@lru_cache(maxsize=4)
+def _load_partition(path: Path, fingerprint: str) -> tuple[Partition, NDArray[np.int64]]:
+    """Read the centres once per process; the fingerprint tells runs apart."""
+    table = read_table(path)
+    return Partition(table["coordinates"], table["centres"]), table["starts"]

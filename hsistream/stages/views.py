@@ -1,0 +1,210 @@
+"""Stage 2: the views of the reservoir's pixels, computed with their true halo.
+
+The tiles of this pass have a fixed size: what is learnt here is a constant of
+the scene, and must not depend on how a run is executed. :func:`tile_views` is
+shared with the stage that codes every pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig, ViewsSection
+from hsistream.consensus.projections import unit_length
+from hsistream.consensus.views import HALO, spatial_view
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.scene.statistics import in_reservoir, reservoir_thresholds
+from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import statistics as statistics_stage
+from hsistream.stages.statistics import Constants
+from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.tiles import Tile, Window, area, size, strips, within
+
+TABLE = "views"
+
+TILE_PX = 1024
+"""Tiles of the pass over the reservoir; wide, because their halo is read twice."""
+
+ROWS_AT_ONCE_BYTES = 8 * 2**20
+"""Spectra are turned to float32 in blocks of rows of this size."""
+
+
+def run(context: Context) -> None:
+    """Compute the views of the reservoir."""
+    scene, config = context.scene, context.config
+    tile_px = fixed_tile_px(scene)
+    task = partial(
+        view_tile,
+        scene=scene,
+        run=context.run,
+        views=config.views,
+        seed=config.seed,
+        thresholds=tuple(
+            reservoir_thresholds([f.valid_pixels for f in scene.frames], config.reservoir.pixels)
+        ),
+        fingerprint=context.fingerprint,
+    )
+    tiles = context.tiles(tile_px, halo(config.views))
+    ledger = context.work("views", task, tiles, tile_px)
+    write_table(context.run.table(TABLE), _collect(ledger.results(tiles)))
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs; its tiles have a fixed size."""
+    fixed = fixed_tile_px(scene)
+    pixels = min(scene.valid_pixels, config.reservoir.pixels)
+    values = 4 * pixels * components(config.views, scene) * len(config.views.spatial)
+    return Needs(
+        tiles=len(scene_tiles(scene, fixed)),
+        task=view_bytes(scene, config.views, fixed),
+        driver={"views of the reservoir": 2 * values},
+        disk_bytes=2 * values,
+    )
+
+
+def fixed_tile_px(scene: Scene) -> int:
+    """Tile of this pass: whole chunks, about ``TILE_PX``."""
+    return max(1, TILE_PX // scene.chunk_px) * scene.chunk_px
+
+
+def halo(views: ViewsSection) -> int:
+    """Pixels around a tile on which its views depend."""
+    return max(HALO[name] for name in views.spatial)
+
+
+def components(views: ViewsSection, scene: Scene) -> int:
+    """Upper bound of the scores of all projections."""
+    wanted = {"z": views.z_components, "l2": views.l2_components, "mnf": views.mnf_components}
+    return sum(min(wanted[name], scene.bands) for name in views.spectral)
+
+
+def view_bytes(scene: Scene, views: ViewsSection, tile_px: int) -> dict[str, int]:
+    """Memory of :func:`tile_views`, term by term."""
+    side = max(max(frame.shape) for frame in scene.frames)
+    edge = min(tile_px, side) + 2 * halo(views)
+    strip = min(scene.chunk_px, edge) * edge
+    largest = max(
+        min(scene.bands, count)
+        for count in (views.z_components, views.l2_components, views.mnf_components)
+    )
+    return {
+        "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
+        "float32 rows": 3 * ROWS_AT_ONCE_BYTES,
+        "scores": 4 * edge**2 * components(views, scene),
+        "filtered scores": 4 * edge**2 * largest * 2,
+        "masks": 3 * edge**2,
+    }
+
+
+def view_tile(
+    tile: Tile,
+    *,
+    scene: Scene,
+    run: RunDirectory,
+    views: ViewsSection,
+    seed: int,
+    thresholds: tuple[float, ...],
+    fingerprint: str,
+) -> Table:
+    """Compute the views of the reservoir pixels of one tile."""
+    chosen = in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
+    chosen &= scene.valid(tile.frame, tile.core)
+    table: Table = {"pixels": np.asarray(int(chosen.sum()))}
+    row, column = np.nonzero(chosen)
+    table["row"] = (row + tile.core[0].start).astype(np.int32)
+    table["column"] = (column + tile.core[1].start).astype(np.int32)
+    table["frame"] = np.full(len(row), tile.frame, np.int32)
+    constants = load_constants(run.table(statistics_stage.TABLE), fingerprint)
+    if len(row):
+        for name, values in tile_views(tile, scene, views, constants):
+            table[name] = np.ascontiguousarray(values[:, row, column].T)
+    return table
+
+
+def tile_views(
+    tile: Tile, scene: Scene, views: ViewsSection, constants: Constants
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield (name, view) of a tile's core, (component, y, x), one view at a time.
+
+    Pixels without data hold no meaning. Memory is that of the scores and two
+    filtered copies, whatever the number of bands.
+    """
+    window = tile.window(scene.frames[tile.frame].shape)
+    valid = scene.valid(tile.frame, window)
+    scores = _scores(tile.frame, window, valid, scene, constants)
+    inner = within(tile.core, window)
+    first = 0
+    for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
+        part = scores[first : first + projection.components]
+        first += projection.components
+        for name in views.spatial:
+            yield f"{projection.name}.{name}", spatial_view(name, part, valid, scale)[:, *inner]
+
+
+@lru_cache(maxsize=4)
+def load_constants(path: Path, fingerprint: str) -> Constants:
+    """Read the constants once per process; the fingerprint tells runs apart."""
+    return statistics_stage.from_table(read_table(path))
+
+
+def _scores(
+    frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
+) -> NDArray[np.float32]:
+    """Project the spectra of a window, strip of chunks by strip, (component, y, x); 0 = no data."""
+    scores = np.empty((constants.components, *size(window)), np.float32)
+    group = int(constants.group_of_frame[frame])
+    for strip in strips(window, scene.chunk_px):
+        inner = within(strip, window)
+        if valid[inner].any():
+            raw = scene.read(frame, strip)
+            _project(raw, group, constants, scores[:, *inner])
+    scores[:, ~valid] = 0
+    return scores
+
+
+def _project(raw: NDArray[Any], group: int, constants: Constants, out: NDArray[np.float32]) -> None:
+    """Project spectra (band, y, x) to scores (component, y, x), a few rows at a time."""
+    good = constants.good
+    rows = max(1, ROWS_AT_ONCE_BYTES // (4 * len(raw) * raw.shape[2]))
+    for first in range(0, raw.shape[1], rows):
+        part = raw[:, first : first + rows]
+        part = part if good.all() else part[good]
+        spectra = part.reshape(len(part), -1)
+        with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
+            found = np.concatenate(_project_all(spectra, group, constants))
+        out[:, first : first + rows] = found.reshape(len(found), *part.shape[1:])
+
+
+def _project_all(
+    spectra: NDArray[Any], group: int, constants: Constants
+) -> list[NDArray[np.float32]]:
+    """Apply all projections; those that share a mean share the centred spectra."""
+    found: list[NDArray[np.float32]] = []
+    centred: NDArray[np.float32] | None = None
+    for projection in constants.projections:
+        matrix = projection.matrix[group].T.astype(np.float32)
+        mean = projection.mean[group].astype(np.float32)[:, None]
+        if projection.unit_norm:
+            unit = unit_length(spectra.astype(np.float32))
+            found.append(matrix @ (unit - mean))
+            continue
+        if centred is None:
+            centred = np.subtract(spectra, mean, dtype=np.float32)
+        found.append(matrix @ centred)
+    return found
+
+
+def _collect(results: Iterator[tuple[Tile, Table]]) -> Table:
+    """Join the reservoir's views, sorted by frame, row and column."""
+    parts = [table for _, table in results if int(table["pixels"])]
+    names = [name for name in parts[0] if name != "pixels"]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
+    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
+    return {name: values[order] for name, values in joined.items()}

@@ -1,0 +1,176 @@
+"""How hsistream writes and reads zarr arrays: codecs, errors and coordinates.
+
+Chunks carry a checksum, because a flipped bit would otherwise be read as data,
+and every chunk is written, because a missing one would be read as its fill
+value. Errors of zarr are translated here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import DTypeLike, NDArray
+from zarr.codecs import ZstdCodec
+
+from hsistream.errors import DamagedError, HsistreamError
+from hsistream.files import file_error
+from hsistream.georeference import Georeference
+
+ZSTD_LEVEL = 3
+ASYNC_CONCURRENCY = 8
+"""Chunks that zarr reads at once; more only grows memory."""
+
+SPATIAL_REF = "spatial_ref"
+
+zarr.config.set({"async.concurrency": ASYNC_CONCURRENCY})
+
+
+def create_group(uri: str, attributes: Mapping[str, Any]) -> zarr.Group:
+    """Create an empty store at ``uri``; an existing one is an error."""
+    with translated(uri):
+        return zarr.open_group(uri, mode="w-", zarr_format=3, attributes=dict(attributes))
+
+
+def open_group(uri: str, mode: str = "r") -> zarr.Group:
+    """Open an existing store."""
+    with translated(uri):
+        return zarr.open_group(uri, mode=mode, zarr_format=3)  # type: ignore[arg-type]
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    *,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None = None,
+    dimensions: Sequence[str],
+    fill: float = 0,
+    attributes: Mapping[str, Any] | None = None,
+) -> zarr.Array[Any]:
+    """Create an array whose chunks carry checksums and are always written."""
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        shards=None if shards == chunks else shards,
+        compressors=[ZstdCodec(level=ZSTD_LEVEL, checksum=True)],
+        fill_value=fill,
+        dimension_names=list(dimensions),
+        attributes=dict(attributes or {}),
+        config={"write_empty_chunks": True},
+    )
+
+
+def create_vector(
+    group: zarr.Group,
+    name: str,
+    dimension: str,
+    values: NDArray[Any],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write a one-dimensional coordinate in one chunk."""
+    array = create_array(
+        group,
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=(max(1, len(values)),),
+        dimensions=[dimension],
+        attributes=attributes,
+    )
+    array[:] = values
+
+
+def write_georeference(
+    group: zarr.Group, georeference: Georeference | None, shape: tuple[int, int]
+) -> None:
+    """Give a frame's group its coordinates ``y``, ``x`` and ``spatial_ref``."""
+    if georeference is None:
+        return
+    group.attrs.update(georeference.group_attributes(shape))
+    for name, values in zip("yx", georeference.coordinates(shape), strict=True):
+        axis = {"standard_name": f"projection_{name}_coordinate", "axis": name.upper()}
+        create_vector(group, name, name, values, axis)
+    mapping = create_array(
+        group,
+        SPATIAL_REF,
+        shape=(),
+        dtype=np.int64,
+        chunks=(),
+        dimensions=[],
+        attributes=georeference.grid_mapping(),
+    )
+    mapping[...] = 0
+
+
+def read(uri: str, path: str, selection: tuple[slice, ...]) -> NDArray[Any]:
+    """Read part of an array, as stored."""
+    with translated(f"{uri}/{path}", selection):
+        array = zarr.open_array(uri, path=path, mode="r", zarr_format=3)
+        return np.asarray(array[selection])
+
+
+def write(uri: str, path: str, selection: tuple[slice, ...], values: NDArray[Any]) -> None:
+    """Write part of an array; the caller owns every chunk or shard that it touches."""
+    with translated(f"{uri}/{path}", selection):
+        array = zarr.open_array(
+            uri, path=path, mode="r+", zarr_format=3, config={"write_empty_chunks": True}
+        )
+        array[selection] = values
+
+
+def missing_shards(uri: str, path: str) -> list[str]:
+    """List the storage files that an array should have and has not.
+
+    zarr reads a missing file as fill value without a word, so a damaged store
+    must be found by looking. Only local stores are looked at.
+    """
+    with translated(f"{uri}/{path}"):
+        array = zarr.open_array(uri, path=path, mode="r", zarr_format=3)
+    folder = Path(uri) / path
+    if not folder.is_dir():
+        return []
+    units = array.shards or array.chunks
+    counts = [range(-(-extent // unit)) for extent, unit in zip(array.shape, units, strict=True)]
+    keys = (array.metadata.encode_chunk_key(index) for index in product(*counts))  # type: ignore[union-attr]
+    return [key for key in keys if not (folder / key).is_file()]
+
+
+@contextmanager
+def translated(address: str, selection: tuple[slice, ...] = ()) -> Iterator[None]:
+    """Turn the errors of zarr, its codecs and the file system into ours."""
+    try:
+        yield
+    except (HsistreamError, KeyboardInterrupt):
+        raise
+    except OSError as error:
+        raise file_error(address, error) from error
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{address}{_describe(selection)} cannot be decoded: the stored bytes fail their "
+            f"checksum or are cut short ({_first_line(error)}). The file is damaged: restore it "
+            f"from a copy, or make it again."
+        ) from error
+
+
+def _describe(selection: tuple[slice, ...]) -> str:
+    """Write a selection as pixel ranges."""
+    if len(selection) < 2:
+        return ""
+    rows, columns = selection[-2:]
+    return f" (rows {rows.start}-{rows.stop}, columns {columns.start}-{columns.stop})"
+
+
+def _first_line(error: BaseException) -> str:
+    """Shorten a foreign message to one line without its full stop."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:200]

@@ -1,0 +1,136 @@
+"""Arrays on a scene's grid, written tile by tile.
+
+A raster store mirrors the frames of a scene: ``<uri>/<frame>/<layer>``. One
+task owns whole shards: the shard is the tile, so two tasks never write one
+file (zarr would lose data silently).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.errors import TileError
+from hsistream.georeference import Georeference
+from hsistream.runs import NO_LABEL as NO_LABEL
+from hsistream.stores import arrays
+from hsistream.tiles import TileGrid, Window
+
+CHUNK_PX = 512
+"""Largest chunk of a raster store, px per side."""
+
+
+class GridFrame(Protocol):
+    """What a raster store must know of a frame."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def georeference(self) -> Georeference | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One array per frame: its name, type and leading axis."""
+
+    name: str
+    dtype: str
+    fill: float
+    leading: tuple[str, int] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RasterStore:
+    """Layers on a scene's grid: read anywhere, written core by core."""
+
+    uri: str
+
+    @classmethod
+    def create(
+        cls, uri: str, layers: Sequence[Layer], frames: Sequence[GridFrame], tile_px: int
+    ) -> RasterStore:
+        """Create the store with shards of one tile, replacing what is there."""
+        with arrays.translated(uri):
+            shutil.rmtree(uri, ignore_errors=True)
+            root = arrays.create_group(uri, {"tile_px": tile_px})
+            for frame in frames:
+                group = root.create_group(frame.name)
+                arrays.write_georeference(group, frame.georeference, frame.shape)
+                for layer in layers:
+                    _create_layer(group, layer, frame, tile_px)
+        return cls(uri)
+
+    def check(self, frame: str, layer: str, grid: TileGrid) -> None:
+        """Refuse a grid in which two tiles would write one shard.
+
+        Raises
+        ------
+        TileError
+            If a core edge inside the frame does not lie on a shard edge.
+        """
+        array = arrays.open_group(self.uri)[f"{frame}/{layer}"]
+        shard = (array.shards or array.chunks)[-1]  # type: ignore[union-attr]
+        if grid.tile % shard and grid.tile < max(grid.shape):
+            raise TileError(
+                f"Core edges must lie on shard edges of {self.uri}, but the tile is {grid.tile} px "
+                f"and the shard {shard} px, so two tiles would write one shard. Use a tile of "
+                f"{-(-grid.tile // shard) * shard} px."
+            )
+
+    def write(self, frame: str, layer: str, core: Window, values: NDArray[Any]) -> None:
+        """Write one core; ``values`` has the leading axis of the layer, then (y, x)."""
+        leading = (slice(None),) * (values.ndim - 2)
+        arrays.write(self.uri, f"{frame}/{layer}", (*leading, *core), values)
+
+    def read(self, frame: str, layer: str, window: Window, leading: int = 0) -> NDArray[Any]:
+        """Read a window of a layer with ``leading`` axes before (y, x)."""
+        return arrays.read(self.uri, f"{frame}/{layer}", ((slice(None),) * leading + window))
+
+    @property
+    def exists(self) -> bool:
+        """Whether the store has been created."""
+        return (Path(self.uri) / "zarr.json").is_file()
+
+
+def storage_chunk(tile_px: int) -> int:
+    """Choose the chunk that divides a tile and is at most ``CHUNK_PX`` wide.
+
+    Examples
+    --------
+    >>> [storage_chunk(tile) for tile in (32, 100, 1024, 4096, 1021)]
+    [32, 100, 512, 512, 1021]
+    """
+    for parts in range(-(-tile_px // CHUNK_PX), 17):
+        if tile_px % parts == 0:
+            return tile_px // parts
+    return tile_px
+
+
+def _create_layer(group: Any, layer: Layer, frame: GridFrame, tile_px: int) -> None:
+    """Create one array of one frame."""
+    lead_names = [layer.leading[0]] if layer.leading else []
+    lead_sizes = (layer.leading[1],) if layer.leading else ()
+    chunk = storage_chunk(tile_px)
+    attributes = dict(layer.attributes)
+    if frame.georeference is not None:
+        attributes["grid_mapping"] = arrays.SPATIAL_REF
+    arrays.create_array(
+        group,
+        layer.name,
+        shape=(*lead_sizes, *frame.shape),
+        dtype=np.dtype(layer.dtype),
+        chunks=(*lead_sizes, chunk, chunk),
+        shards=(*lead_sizes, tile_px, tile_px),
+        dimensions=[*lead_names, "y", "x"],
+        fill=layer.fill,
+        attributes=attributes,
+    )
