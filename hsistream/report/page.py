@@ -208,7 +208,7 @@ def write_picture(frames: Sequence[FramePicture], path: Path) -> None:
         label_map.set_facecolor(_css(NO_DATA_RGB))
         label_map.set_title("clusters", fontsize=10)
     for each in axes:
-        each.set(xticks=[], yticks=[])
+        each.set(xticks=[], yticks=[], anchor="N")
         each.spines[:].set_visible(False)
     _add_legend(figure, shown, colours)
     with replacing(path) as partial:
