@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from hsistream.errors import ConfigError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
-from hsistream.report.scores import Contingency, Matching, Scores, score_table
 from hsistream.report.export import write_geotiff
 from hsistream.report.palette import palette
+from hsistream.report.scores import Contingency, Matching, Scores, score_table
 from hsistream.runs import LABELS, Manifest, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import report
@@ -114,8 +114,8 @@ def _check_shape(scene: Scene, name: str, reference: NDArray[np.integer[Any]]) -
     shape = scene.frames[scene.frame_number(name)].shape
     if reference.shape != shape:
         raise ConfigError(
-            f"The truth of {name} must be as large as the frame, {shape[0]} x {shape[1]} px (y, x), "
-            f"but is {' x '.join(map(str, reference.shape))}."
+            f"The truth of {name} must be as large as the frame, {shape[0]} x {shape[1]} px "
+            f"(y, x), but is {' x '.join(map(str, reference.shape))}."
         )
 
 
@@ -163,6 +163,6 @@ def export_labels(directory: str | Path, folder: str | Path) -> list[Path]:
     for frame in scene.frames:
         path = Path(folder) / f"{frame.name}.tif"
         read = partial(store.read, frame.name, LABELS)
-        write_geotiff(path, frame.name, frame.shape, frame.georeference, read, colours)
+        write_geotiff(path, frame.name, frame.shape, frame.georeference, read, palette=colours)
         written.append(path)
     return written

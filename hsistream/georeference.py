@@ -47,7 +47,8 @@ class Georeference:
         """Map coordinates (y, x) of the pixel centres along the first column and row."""
         a, b, c, d, e, f = self.transform
         rows, columns = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
-        return d * 0.5 + e * rows + f, a * columns + b * 0.5 + c
+        y, x = d * 0.5 + e * rows + f, a * columns + b * 0.5 + c
+        return y.astype(np.float64), x.astype(np.float64)
 
     def group_attributes(self, shape: tuple[int, int]) -> dict[str, Any]:
         """Attributes of a zarr group by the ``spatial:`` and ``proj:`` conventions."""

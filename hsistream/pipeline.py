@@ -6,8 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,18 +15,16 @@ from typing import Any
 import psutil
 from threadpoolctl import threadpool_limits
 
-from hsistream.version import __version__
 from hsistream.config import GIB, Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
 from hsistream.events import Event, Notify, Progress, StageFinished, Warned, ignore
 from hsistream.files import filing
-from hsistream.runs import Manifest, RunDirectory, StageRecord, fingerprint
+from hsistream.runs import RunDirectory, StageRecord, fingerprint
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.memory import PeakMemory, resident_bytes
 from hsistream.scene.scene import Scene
 from hsistream.stages import (
     Context,
-    Needs,
     Stage,
     cluster,
     codebooks,
@@ -37,7 +34,7 @@ from hsistream.stages import (
     statistics,
     views,
 )
-from hsistream.tiles import TileGrid
+from hsistream.version import __version__
 
 log = logging.getLogger(__name__)
 

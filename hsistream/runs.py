@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
 
@@ -186,7 +186,7 @@ class RunDirectory:
             frames = xr.open_zarr(
                 self.labels_uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
             )
-            return frames[layer]
+            return cast("xr.DataArray", frames[layer])
         except (FileNotFoundError, KeyError) as error:
             raise StoreError(
                 f"{layer} of frame {frame!r} are needed, but {self.labels_uri} has none. Has the "

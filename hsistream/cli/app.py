@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hsistream.version import __version__
 from hsistream.errors import HsistreamError
+from hsistream.version import __version__
 
 app = typer.Typer(
     name="hsistream",
@@ -191,8 +191,8 @@ def ingest(
     from hsistream.cli.progress import shown
     from hsistream.scene.ingest import IngestOptions
     from hsistream.scene.ingest import ingest as write_scene
-    from hsistream.scene.readers import open_sources
     from hsistream.scene.read_options import ReadOptions
+    from hsistream.scene.readers import open_sources
 
     reading = ReadOptions(
         key=key,

@@ -14,7 +14,7 @@ from hsistream.consensus.kernels import best_rows
 
 ITERATIONS = 300
 TOLERANCE = 1e-6
-PIXELS_AT_ONCE = 16_384
+PIXELS_AT_ONCE = 8_192
 """Columns of one matrix product of :func:`assign`; bounds its memory."""
 
 

@@ -51,49 +51,53 @@ def edge_step(
         right[width] = 0.0
         for x in range(width):
             total[x] = 1.0 / (1.0 + down[above, x] + down[below, x] + right[x] + right[x + 1])
+        upper, lower = max(y - 1, 0), min(y + 1, height - 1)  # beyond the edge the weight is 0
         for c in range(components):
-            for x in range(width):
-                out[c, y, x] = scores[c, y, x]
-            if y > 0:
-                for x in range(width):
-                    out[c, y, x] += down[above, x] * scores[c, y - 1, x]
-            if y + 1 < height:
-                for x in range(width):
-                    out[c, y, x] += down[below, x] * scores[c, y + 1, x]
-            for x in range(1, width):
-                out[c, y, x] += right[x] * scores[c, y, x - 1]
-            for x in range(width - 1):
-                out[c, y, x] += right[x + 1] * scores[c, y, x + 1]
-            for x in range(width):
-                out[c, y, x] *= total[x]
+            own = scores[c, y]
+            up, low, target = scores[c, upper], scores[c, lower], out[c, y]
+            for x in range(1, width - 1):
+                moved = own[x] + down[above, x] * up[x] + down[below, x] * low[x]
+                moved += right[x] * own[x - 1] + right[x + 1] * own[x + 1]
+                target[x] = moved * total[x]
+            for x in (0, width - 1):
+                moved = own[x] + down[above, x] * up[x] + down[below, x] * low[x]
+                moved += right[x] * own[max(x - 1, 0)] + right[x + 1] * own[min(x + 1, width - 1)]
+                target[x] = moved * total[x]
 
 
 @njit(cache=True, nogil=True)
 def blur(
     scores: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
-    """Filter each component (component, y, x) with symmetric ``weights``, zero outside."""
+    """Filter each component (component, y, x) with ``weights`` along both axes, zero outside.
+
+    ``weights`` holds the centre and the 4 on one side of a symmetric filter of
+    radius 4; the radius is written out because the compiler then keeps the
+    whole sum in registers.
+    """
     components, height, width = scores.shape
-    radius = len(weights) // 2
-    line = np.zeros(width + 2 * radius, np.float32)
+    w0, w1, w2, w3, w4 = weights[0], weights[1], weights[2], weights[3], weights[4]
+    line = np.zeros(width + 8, np.float32)
+    none = np.zeros(width, np.float32)
     for c in range(components):
+        image = scores[c]
         for y in range(height):
+            a1 = image[y - 1] if y >= 1 else none
+            a2 = image[y - 2] if y >= 2 else none
+            a3 = image[y - 3] if y >= 3 else none
+            a4 = image[y - 4] if y >= 4 else none
+            b1 = image[y + 1] if y + 1 < height else none
+            b2 = image[y + 2] if y + 2 < height else none
+            b3 = image[y + 3] if y + 3 < height else none
+            b4 = image[y + 4] if y + 4 < height else none
+            own, target = image[y], out[c, y]
             for x in range(width):
-                line[radius + x] = weights[radius] * scores[c, y, x]
-            for k in range(1, radius + 1):
-                if y >= k:
-                    for x in range(width):
-                        line[radius + x] += weights[radius + k] * scores[c, y - k, x]
-                if y + k < height:
-                    for x in range(width):
-                        line[radius + x] += weights[radius + k] * scores[c, y + k, x]
+                near = w0 * own[x] + w1 * (a1[x] + b1[x]) + w2 * (a2[x] + b2[x])
+                line[x + 4] = near + w3 * (a3[x] + b3[x]) + w4 * (a4[x] + b4[x])
             for x in range(width):
-                out[c, y, x] = weights[radius] * line[radius + x]
-            for k in range(1, radius + 1):
-                for x in range(width):
-                    out[c, y, x] += weights[radius + k] * (
-                        line[radius + x - k] + line[radius + x + k]
-                    )
+                near = w0 * line[x + 4] + w1 * (line[x + 3] + line[x + 5])
+                near += w2 * (line[x + 2] + line[x + 6])
+                target[x] = near + w3 * (line[x + 1] + line[x + 7]) + w4 * (line[x] + line[x + 8])
 
 
 @njit(cache=True, nogil=True)
@@ -128,7 +132,7 @@ def best_rows(
 def count_pairs(
     codes: NDArray[np.unsignedinteger], starts: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
-    """Add to ``counts`` (landmark, landmark), above the diagonal, how often landmarks share a pixel.
+    """Count how often two landmarks share a pixel, above the diagonal of ``counts``.
 
     ``codes`` is (codebook, pixel), landmark ``starts[j] + codes[j, p]``.
     """

@@ -76,7 +76,7 @@ class Projection:
         if self.unit_norm:
             spectra = unit_length(spectra)
         centred = spectra - self.mean[group].astype(kind)[:, None]
-        return self.matrix[group].T.astype(kind) @ centred
+        return np.asarray(self.matrix[group].T.astype(kind) @ centred)
 
 
 def fit_z(moments: Moments, components: int) -> Projection:
@@ -131,7 +131,7 @@ def fit_mnf(moments: Moments, noise: Floats, components: int) -> Projection:
        in terms of image quality", IEEE TGRS 26, 65-74, 1988. doi:10.1109/36.3001
     """
     scale = moments.scale()
-    used = scale.any(axis=0)
+    used = np.asarray(scale.any(axis=0))
     signal = moments.pooled(scale)[np.ix_(used, used)]
     level, axes = linalg.eigh(noise[np.ix_(used, used)])
     if level[-1] <= 0:  # no two neighbours differ: nothing to whiten

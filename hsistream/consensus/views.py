@@ -75,10 +75,9 @@ def edge_preserving(scores: Scores, valid: Mask, scale: float) -> Scores:
 
 
 def _gaussian_weights() -> NDArray[np.float32]:
-    """Weights of the Gaussian, cut at ``RADIUS_PX`` and summing to 1."""
-    offsets = np.arange(-RADIUS_PX, RADIUS_PX + 1)
-    weights = np.exp(-0.5 * (offsets / SIGMA_PX) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+    """Centre and one side of the Gaussian, cut at ``RADIUS_PX``; all together sum to 1."""
+    weights = np.exp(-0.5 * (np.arange(RADIUS_PX + 1) / SIGMA_PX) ** 2)
+    return np.asarray(weights / (2 * weights.sum() - weights[0]), np.float32)
 
 
 _FILTERS: Mapping[str, Callable[[Scores, Mask, float], Scores]] = MappingProxyType(

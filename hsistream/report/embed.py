@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsistream.report.palette import scale_colours
 from hsistream.report.quicklook import CONFIDENCE_STEPS, confidence_levels, label_image
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 JPEG_QUALITY = 84
 TRANSPARENT = 255

@@ -19,7 +19,7 @@ from rasterio.windows import Window as FileWindow
 from hsistream.errors import StoreError
 from hsistream.files import replacing
 from hsistream.georeference import Georeference
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 from hsistream.tiles import TileGrid, Window
 
 BLOCK_PX = 512

@@ -23,7 +23,7 @@ from hsistream.report import embed
 from hsistream.report.figures import plot_eigenvalues, plot_spectra
 from hsistream.report.palette import NO_DATA_RGB, css_colours, palette, scale_colours
 from hsistream.report.quicklook import CONFIDENCE_STEPS, label_image, stride_for
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 FEW_FRAMES = 3
 """At most so many frames have a row of the page each."""

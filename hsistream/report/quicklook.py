@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.report.palette import NO_DATA_RGB, scale_colours
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 FALSE_COLOUR_NM = (860.0, 650.0, 550.0)
 """Near infrared, red and green, shown as red, green and blue."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from hsistream.errors import SceneError
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 Matching = Literal["rectangular", "square"]
 """Which clusters may be matched to a class; see :func:`score_table`."""

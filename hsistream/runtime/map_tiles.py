@@ -102,8 +102,9 @@ def _on_cluster(
 
 def _result(future: Any) -> Table:
     """Fetch a result; the loss of workers is an interrupted run, not a bug."""
-    from distributed import CommClosedError, KilledWorker
+    from distributed import KilledWorker
     from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
 
     try:
         result: Table = future.result()

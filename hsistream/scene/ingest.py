@@ -25,7 +25,7 @@ from hsistream.events import Notify, Progress, StageFinished, StageStarted, igno
 from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, root_attributes
 from hsistream.scene.source import FrameHeader, Source
 from hsistream.stores import arrays
-from hsistream.tiles import Tile, TileGrid, Window, grow, size, within
+from hsistream.tiles import Tile, TileGrid, within
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def ingest(
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        scene = _write_scene(sources, str(partial), layout, options, notify)
+        _write_scene(sources, str(partial), layout, options, notify)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -270,13 +270,13 @@ def _write_block(
 ) -> None:
     """Write one shard and count what it lacks."""
     missing = find_missing(block, _no_data(source.header, options))
-    valid = ~missing.all(axis=0)
+    valid = np.asarray(~missing.all(axis=0))
     if mask is not None:
         valid &= mask
     if not options.keep_zeros and tally.bands > 1:
         zeros = valid & ~np.any(block, axis=0)
         tally.zeros += int(zeros.sum())
-        valid &= ~zeros
+        valid = valid & ~zeros
     missing &= valid
     tally.pixels += int(valid.sum())
     lacking = missing.sum(axis=(1, 2))

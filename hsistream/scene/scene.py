@@ -135,9 +135,10 @@ class Scene:
     def open_frame(self, name: str) -> xr.Dataset:
         """Open a frame lazily in xarray, with its coordinates."""
         self.frame_number(name)
-        return xr.open_zarr(
+        found: xr.Dataset = xr.open_zarr(
             self.uri, group=name, consolidated=False, decode_coords="all", zarr_format=3
         )
+        return found
 
     def check_complete(self) -> None:
         """Find missing storage files, which zarr would read as fill value.

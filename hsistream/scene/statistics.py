@@ -7,7 +7,7 @@ they do not depend on how a run is executed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class BandSums:
 
     @classmethod
     def empty(cls, bands: int) -> BandSums:
-        """Sums over no pixel."""
+        """Make the sums over no pixel."""
         return cls(
             0,
             np.zeros(bands),
@@ -51,15 +51,17 @@ class BandSums:
         """Sum over spectra (band, pixel), in float64."""
         sums = cls.empty(len(spectra))
         for first in range(0, spectra.shape[1], PIXELS_AT_ONCE):
-            part = np.array(spectra[:, first : first + PIXELS_AT_ONCE], np.float64, order="C")
-            low, high, mean = part.min(axis=1), part.max(axis=1), part.mean(axis=1)
-            part -= mean[:, None]
-            upper = blas.dsyrk(1.0, part.T, trans=1)
-            sums = sums.merge(cls(part.shape[1], mean, _symmetric(upper), low, high))
-        return sums
+            part = spectra[:, first : first + PIXELS_AT_ONCE]
+            low, high = part.min(axis=1), part.max(axis=1)
+            centred = part.astype(np.float64, order="C")
+            mean = centred.mean(axis=1)
+            centred -= mean[:, None]
+            outer = blas.dsyrk(1.0, centred.T, trans=1)  # its upper triangle
+            sums = sums.merge(cls(part.shape[1], mean, outer, low, high))
+        return replace(sums, outer=_symmetric(sums.outer))
 
     def merge(self, other: BandSums) -> BandSums:
-        """Sums over the pixels of both.
+        """Add the pixels of other sums.
 
         References
         ----------

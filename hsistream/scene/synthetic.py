@@ -86,7 +86,7 @@ class SyntheticFrame:
         brightness = 1 + 0.08 * noise[-1]
         values = self.gain * spectra * brightness + self.noise * noise[:-1]
         values[self._blind()] = 0.5 + 0.2 * noise[: len(self._blind())]
-        return np.clip(values * SCALE, 1, 65_534).astype(np.uint16)
+        return np.asarray(np.clip(values * SCALE, 1, 65_534), np.uint16)
 
     def valid(self, window: Window) -> NDArray[np.bool_]:
         """Mask the corner that the sensor did not see."""
@@ -128,7 +128,7 @@ class SyntheticFrame:
         return y, x, (draw**1.3 * self.classes).astype(np.intp)
 
     def _noise(self, window: Window) -> NDArray[np.float32]:
-        """Unit noise of a window, (band + 1, y, x), tied to its place and not to the window."""
+        """Draw unit noise, (band + 1, y, x), tied to its place and not to the window."""
         noise = np.empty((self.bands + 1, *size(window)), np.float32)
         for tile in TileGrid(self.shape, NOISE_TILE_PX):
             shared = _overlap(tile.core, window)
@@ -175,17 +175,18 @@ def _spectra(bands: int, classes: int, seed: int) -> NDArray[np.float32]:
     low, high = smooth.min(axis=1, keepdims=True), smooth.max(axis=1, keepdims=True)
     level = rng.uniform(0.15, 0.6, (classes, 1))
     unit = (smooth - low) / np.maximum(high - low, 1e-9)
-    return (0.05 + level * (0.25 + 0.75 * unit)).astype(np.float32)
+    return np.asarray(0.05 + level * (0.25 + 0.75 * unit), np.float32)
 
 
 def _hash_unit(row: NDArray[np.intp], column: NDArray[np.intp], stream: int) -> NDArray[np.float64]:
     """Hash cell numbers to numbers in [0, 1)."""
-    mixed = row.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = mixed + column.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
-    mixed = mixed + np.uint64(stream + 1) * np.uint64(0x165667B19E3779F9)
-    mixed ^= mixed >> np.uint64(31)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(29)
+    with np.errstate(over="ignore"):
+        mixed = row.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = mixed + column.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+        mixed = mixed + np.uint64((stream + 1) * 0x165667B19E3779F9 % 2**64)
+        mixed ^= mixed >> np.uint64(31)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(29)
     return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 

@@ -23,7 +23,7 @@ from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, write_table
-from hsistream.tiles import Tile, size
+from hsistream.tiles import Tile, size, within
 
 TABLE = "counts"
 LAYER = "codes"
@@ -88,11 +88,10 @@ def count_tile(
     valid = scene.valid(tile.frame, tile.core)
     codes = np.full((len(starts) - 1, *size(tile.core)), no_code(codebooks), code_dtype(codebooks))
     if valid.any():
-        first = 0
-        found = views_stage.tile_views(tile, scene, views, constants)
-        for books, (_, values) in zip(codebooks, found, strict=True):
-            _assign_rows(values, books, codes[first : first + books.count])
-            first += books.count
+        place = _places(codebooks)
+        for strip, view, values in views_stage.tile_views(tile, scene, views, constants):
+            books, rows = place[view]
+            _assign(values, books, codes[rows, *within(strip, tile.core)])
         codes[:, ~valid] = no_code(codebooks)
     frame = scene.frames[tile.frame].name
     RasterStore(run.codes_uri).write(frame, LAYER, tile.core, codes)
@@ -112,17 +111,22 @@ def _load_codebooks(path: Path, names: tuple[str, ...], fingerprint: str) -> tup
     return codebooks_stage.read_codebooks(path, names)
 
 
-def _assign_rows(
+def _places(codebooks: tuple[Codebooks, ...]) -> dict[str, tuple[Codebooks, slice]]:
+    """Find the codebooks of a view and the rows of their codes."""
+    ends = np.cumsum([books.count for books in codebooks])
+    return {
+        books.view: (books, slice(end - books.count, end))
+        for books, end in zip(codebooks, ends, strict=True)
+    }
+
+
+def _assign(
     values: NDArray[np.float32], books: Codebooks, out: NDArray[np.unsignedinteger]
 ) -> None:
-    """Code a view (component, y, x) in blocks of rows, so that no whole copy is made."""
-    height, width = values.shape[1:]
-    rows = max(1, 65_536 // width)
-    for first in range(0, height, rows):
-        part = values[:, first : first + rows].reshape(len(values), -1)
-        found = np.empty((books.count, part.shape[1]), out.dtype)
-        assign(part, books, found)
-        out[:, first : first + rows] = found.reshape(books.count, -1, width)
+    """Code a view (component, y, x) into (codebook, y, x)."""
+    found = np.empty((books.count, values[0].size), out.dtype)
+    assign(values.reshape(len(values), -1), books, found)
+    out[:] = found.reshape(out.shape)
 
 
 def _layer(codebooks: tuple[Codebooks, ...]) -> Layer:

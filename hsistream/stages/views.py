@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages.statistics import Constants
 from hsistream.stores.tables import Table, read_table, write_table
-from hsistream.tiles import Tile, Window, area, size, strips, within
+from hsistream.tiles import Tile, Window, grow, size, strips, within
 
 TABLE = "views"
 
 TILE_PX = 1024
 """Tiles of the pass over the reservoir; wide, because their halo is read twice."""
 
-ROWS_AT_ONCE_BYTES = 8 * 2**20
+STRIP_PX = 128
+"""Rows that are filtered at once; bounds memory, and keeps it near the processor."""
+
+ROWS_AT_ONCE_BYTES = 4 * 2**20
 """Spectra are turned to float32 in blocks of rows of this size."""
 
 
@@ -98,7 +102,7 @@ def view_bytes(scene: Scene, views: ViewsSection, tile_px: int) -> dict[str, int
         "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
         "float32 rows": 3 * ROWS_AT_ONCE_BYTES,
         "scores": 4 * edge**2 * components(views, scene),
-        "filtered scores": 4 * edge**2 * largest * 2,
+        "strips of views": 4 * 4 * (STRIP_PX + 2 * halo(views)) * edge * largest,
         "masks": 3 * edge**2,
     }
 
@@ -123,29 +127,46 @@ def view_tile(
     table["frame"] = np.full(len(row), tile.frame, np.int32)
     constants = load_constants(run.table(statistics_stage.TABLE), fingerprint)
     if len(row):
-        for name, values in tile_views(tile, scene, views, constants):
-            table[name] = np.ascontiguousarray(values[:, row, column].T)
+        table |= _views_of(tile, chosen, tile_views(tile, scene, views, constants))
     return table
 
 
 def tile_views(
     tile: Tile, scene: Scene, views: ViewsSection, constants: Constants
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield (name, view) of a tile's core, (component, y, x), one view at a time.
+) -> Iterator[tuple[Window, str, NDArray[np.float32]]]:
+    """Yield (strip, name, view) for all strips of a tile's core and all views of each.
 
-    Pixels without data hold no meaning. Memory is that of the scores and two
-    filtered copies, whatever the number of bands.
+    A view is (component, y, x) over its strip; pixels without data hold no
+    meaning. Memory is that of the scores of the tile and of two filtered
+    strips, whatever the number of bands.
     """
     window = tile.window(scene.frames[tile.frame].shape)
     valid = scene.valid(tile.frame, window)
     scores = _scores(tile.frame, window, valid, scene, constants)
-    inner = within(tile.core, window)
-    first = 0
-    for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
-        part = scores[first : first + projection.components]
-        first += projection.components
-        for name in views.spatial:
-            yield f"{projection.name}.{name}", spatial_view(name, part, valid, scale)[:, *inner]
+    for strip in strips(tile.core, STRIP_PX):
+        outer = grow(strip, tile.halo, scene.frames[tile.frame].shape)
+        there, inner = within(outer, window), within(strip, outer)
+        mask, first = np.ascontiguousarray(valid[there]), 0
+        for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
+            last = first + projection.components
+            part = np.ascontiguousarray(scores[first:last, *there])
+            first = last
+            for name in views.spatial:
+                view = spatial_view(name, part, mask, scale)
+                yield strip, f"{projection.name}.{name}", view[:, *inner]
+
+
+def _views_of(
+    tile: Tile,
+    chosen: NDArray[np.bool_],
+    views: Iterator[tuple[Window, str, NDArray[np.float32]]],
+) -> Table:
+    """Pick the chosen pixels of every view, (pixel, component), in row-major order."""
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    for strip, name, values in views:
+        row, column = np.nonzero(chosen[within(strip, tile.core)])
+        parts.setdefault(name, []).append(values[:, row, column].T)
+    return {name: np.concatenate(found) for name, found in parts.items()}
 
 
 @lru_cache(maxsize=4)
@@ -158,47 +179,50 @@ def _scores(
     frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
 ) -> NDArray[np.float32]:
     """Project the spectra of a window, strip of chunks by strip, (component, y, x); 0 = no data."""
-    scores = np.empty((constants.components, *size(window)), np.float32)
+    scores = np.zeros((constants.components, *size(window)), np.float32)
     group = int(constants.group_of_frame[frame])
     for strip in strips(window, scene.chunk_px):
         inner = within(strip, window)
         if valid[inner].any():
-            raw = scene.read(frame, strip)
-            _project(raw, group, constants, scores[:, *inner])
-    scores[:, ~valid] = 0
+            _project(scene.read(frame, strip), valid[inner], group, constants, scores[:, *inner])
     return scores
 
 
-def _project(raw: NDArray[Any], group: int, constants: Constants, out: NDArray[np.float32]) -> None:
+def _project(
+    raw: NDArray[Any],
+    valid: NDArray[np.bool_],
+    group: int,
+    constants: Constants,
+    out: NDArray[np.float32],
+) -> None:
     """Project spectra (band, y, x) to scores (component, y, x), a few rows at a time."""
     good = constants.good
     rows = max(1, ROWS_AT_ONCE_BYTES // (4 * len(raw) * raw.shape[2]))
     for first in range(0, raw.shape[1], rows):
-        part = raw[:, first : first + rows]
-        part = part if good.all() else part[good]
-        spectra = part.reshape(len(part), -1)
+        part = slice(first, first + rows)
+        spectra = raw[:, part] if good.all() else raw[good, part]
+        place, at = out[:, part], 0
         with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
-            found = np.concatenate(_project_all(spectra, group, constants))
-        out[:, first : first + rows] = found.reshape(len(found), *part.shape[1:])
+            for found in _project_all(spectra.reshape(len(spectra), -1), group, constants):
+                place[at : at + len(found)] = found.reshape(len(found), *place.shape[1:])
+                at += len(found)
+        if not valid[part].all():
+            np.copyto(place, 0, where=~valid[part])
 
 
 def _project_all(
     spectra: NDArray[Any], group: int, constants: Constants
-) -> list[NDArray[np.float32]]:
-    """Apply all projections; those that share a mean share the centred spectra."""
-    found: list[NDArray[np.float32]] = []
-    centred: NDArray[np.float32] | None = None
-    for projection in constants.projections:
-        matrix = projection.matrix[group].T.astype(np.float32)
-        mean = projection.mean[group].astype(np.float32)[:, None]
-        if projection.unit_norm:
-            unit = unit_length(spectra.astype(np.float32))
-            found.append(matrix @ (unit - mean))
-            continue
-        if centred is None:
+) -> Iterator[NDArray[np.float32]]:
+    """Apply all projections; neighbours in the list that share a mean share one product."""
+    for unit_norm, alike in groupby(constants.projections, lambda each: each.unit_norm):
+        together = list(alike)
+        matrix = np.concatenate([each.matrix[group] for each in together], axis=1).T
+        mean = together[0].mean[group].astype(np.float32)[:, None]
+        if unit_norm:
+            centred = unit_length(spectra.astype(np.float32)) - mean
+        else:
             centred = np.subtract(spectra, mean, dtype=np.float32)
-        found.append(matrix @ centred)
-    return found
+        yield matrix.astype(np.float32) @ centred
 
 
 def _collect(results: Iterator[tuple[Tile, Table]]) -> Table:

@@ -141,7 +141,7 @@ def missing_shards(uri: str, path: str) -> list[str]:
         return []
     units = array.shards or array.chunks
     counts = [range(-(-extent // unit)) for extent, unit in zip(array.shape, units, strict=True)]
-    keys = (array.metadata.encode_chunk_key(index) for index in product(*counts))  # type: ignore[union-attr]
+    keys = (array.metadata.encode_chunk_key(index) for index in product(*counts))
     return [key for key in keys if not (folder / key).is_file()]
 
 

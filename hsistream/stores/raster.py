@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from hsistream.errors import TileError
 from hsistream.georeference import Georeference
-from hsistream.runs import NO_LABEL as NO_LABEL
 from hsistream.stores import arrays
 from hsistream.tiles import TileGrid, Window
 
@@ -30,11 +29,16 @@ class GridFrame(Protocol):
     """What a raster store must know of a frame."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the frame."""
+
     @property
-    def shape(self) -> tuple[int, int]: ...
+    def shape(self) -> tuple[int, int]:
+        """Size (y, x), px."""
+
     @property
-    def georeference(self) -> Georeference | None: ...
+    def georeference(self) -> Georeference | None:
+        """Place on the Earth, if known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from hsistream.report.embed import confidence_map, label_map, photograph
 from hsistream.report.palette import palette, scale_colours
 from hsistream.report.quicklook import confidence_image, label_image
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 
 def decoded(uri: str) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from hsistream.georeference import Georeference
 from hsistream.report import export
 from hsistream.report.export import write_geotiff
 from hsistream.report.palette import palette
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 from hsistream.tiles import Window, size
 
 PLACE = Georeference(

@@ -22,7 +22,7 @@ from hsistream.report.page import (
     write_picture,
 )
 from hsistream.report.scores import score
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 VOID = {"meta", "img", "input", "br", "link"}
 

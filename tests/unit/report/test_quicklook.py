@@ -13,7 +13,7 @@ from hsistream.report.quicklook import (
     label_image,
     stride_for,
 )
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 
 @given(st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)), st.integers(1, 5000))

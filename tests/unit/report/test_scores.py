@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from hsistream.errors import SceneError
 from hsistream.report.scores import Contingency, Matching, Scores, score, score_table
-from hsistream.stores.raster import NO_LABEL
+from hsistream.runs import NO_LABEL
 
 KEYS = {
     "oa", "oa_majority", "aa", "kappa", "nmi", "ari", "purity", "mean_iou", "per_class",
