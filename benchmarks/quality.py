@@ -13,7 +13,6 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +48,7 @@ def main() -> None:
         print(row(method, found), flush=True)
 
 
-def score(
-    path: Path, method: str, seed: int, asked: argparse.Namespace, scratch: str
-) -> float:
+def score(path: Path, method: str, seed: int, asked: argparse.Namespace, scratch: str) -> float:
     uri = Path(scratch) / f"{path.stem}.zarr"
     scene = hs.Scene.open(uri) if uri.exists() else hs.ingest(hs.open_sources([path]), uri)
     truth = read_labels(path, "gt")

@@ -33,7 +33,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "summary": "k-means on 20 principal components of z-scored spectra: the baseline",
             "settings": {
                 "views": {"spectral": ["z"], "spatial": ["plain"]},
-                "codebooks": {"multiples": [1], "starts": 10},
+                "codebooks": {"multiples": [1], "draws": 1, "starts": 10},
             },
         },
     }
@@ -108,6 +108,8 @@ class CodebooksSection(_Section):
     """The small k-means codebooks of every view."""
 
     multiples: tuple[Annotated[int, Field(ge=1, le=20)], ...] = (1, 2, 3)
+    draws: Annotated[int, Field(ge=1, le=10)] = 2
+    """Independent codebooks of each size; more make the result depend less on the seed."""
     starts: Annotated[int, Field(ge=1, le=100)] = 1
 
     @model_validator(mode="after")
@@ -142,7 +144,7 @@ class RunConfig(_Section):
     def _method_is_known(self) -> RunConfig:
         if self.method not in PRESETS:
             raise ValueError(f"method {self.method!r} is not one of {', '.join(PRESETS)}")
-        if self.codebooks.multiples == (1,) and self.cluster.clusters is None and self.kmeans:
+        if self.kmeans and self.cluster.clusters is None:
             raise ValueError(
                 "method kmeans cannot estimate the number of clusters: give --clusters"
             )
@@ -151,7 +153,8 @@ class RunConfig(_Section):
     @property
     def kmeans(self) -> bool:
         """Whether a single codebook is the whole method."""
-        return len(self.views.names) * len(self.codebooks.multiples) == 1
+        books = len(self.codebooks.multiples) * self.codebooks.draws
+        return len(self.views.names) * books == 1
 
     @classmethod
     def make(

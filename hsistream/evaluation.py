@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.errors import ConfigError, IncompleteError, SceneError
+from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
 from hsistream.report.export import write_geotiff
 from hsistream.report.palette import palette
 from hsistream.report.scores import Contingency, Matching, Scores, score_table
-from hsistream.runs import LABELS, Manifest, RunDirectory
+from hsistream.runs import LABELS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import report
 from hsistream.stages.label import cluster_pixels
@@ -27,6 +27,9 @@ from hsistream.stores.raster import RasterStore
 from hsistream.tiles import TileGrid
 
 TILE_PX = 2048
+
+USUAL_KEY = "gt"
+"""Name under which files of one cube and its truth keep the truth."""
 
 
 def evaluate(
@@ -63,9 +66,10 @@ def evaluate(
         If the truth does not fit the frames.
     IncompleteError
         If the run is not finished.
+    DamagedError
+        If stored labels are missing or fail their checksum.
     """
-    run = RunDirectory(directory)
-    scene = Scene.open(_finished(run).scene_uri)
+    run, scene = _open(directory)
     table = Contingency.empty()
     for name, reference in _by_frame(scene, truth, frame).items():
         table += _frame_table(run, name, reference)
@@ -77,15 +81,18 @@ def evaluate(
     return scores
 
 
-def _finished(run: RunDirectory) -> Manifest:
-    """Read the manifest of a run that has labels."""
+def _open(directory: str | Path) -> tuple[RunDirectory, Scene]:
+    """Open a run that has labels, all of them, and its scene."""
+    run = RunDirectory(directory)
     manifest = run.manifest()
     if "label" not in manifest.stages:
         raise IncompleteError(
             f"A finished run is needed, but {run.path} has no labels yet. See: hsistream status "
             f"{run.path}"
         )
-    return manifest
+    scene = Scene.open(manifest.scene_uri)
+    RasterStore(run.labels_uri).check_complete(scene.frames, LABELS)
+    return run, scene
 
 
 def _by_frame(
@@ -96,8 +103,8 @@ def _by_frame(
     for name in names:
         scene.frame_number(name)
     found = {name: truth[name] for name in names if name in truth}
-    if not found and len(truth) == 1 and len(names) == 1:
-        found = {names[0]: next(iter(truth.values()))}
+    if not found and len(names) == 1 and (len(truth) == 1 or USUAL_KEY in truth):
+        found = {names[0]: truth.get(USUAL_KEY, next(iter(truth.values())))}
     if not found:
         raise ConfigError(
             f"The truth must name its frames or hold one array for one frame, but it holds "
@@ -138,11 +145,22 @@ def rewrite_report(directory: str | Path) -> RunDirectory:
     IncompleteError
         If the run is not finished.
     """
-    run = RunDirectory(directory)
-    scene = Scene.open(_finished(run).scene_uri)
-    known = json.loads(run.scores_path.read_text()) if run.scores_path.is_file() else None
-    report.write(run, scene, known)
+    run, scene = _open(directory)
+    report.write(run, scene, _known_scores(run))
     return run
+
+
+def _known_scores(run: RunDirectory) -> dict[str, Any] | None:
+    """Read the scores that a run has."""
+    if not run.scores_path.is_file():
+        return None
+    try:
+        scores: dict[str, Any] = json.loads(run.scores_path.read_bytes())
+    except ValueError as error:
+        raise DamagedError(
+            f"{run.scores_path} cannot be understood. Delete it, and evaluate again."
+        ) from error
+    return scores
 
 
 def export_labels(directory: str | Path, folder: str | Path) -> list[Path]:
@@ -153,8 +171,7 @@ def export_labels(directory: str | Path, folder: str | Path) -> list[Path]:
     IncompleteError
         If the run is not finished.
     """
-    run = RunDirectory(directory)
-    scene = Scene.open(_finished(run).scene_uri)
+    run, scene = _open(directory)
     store = RasterStore(run.labels_uri)
     with filing(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ class RunDirectory:
     path: Path
 
     def __init__(self, path: str | Path) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", Path(path).absolute())
 
     @property
     def config_path(self) -> Path:
@@ -149,14 +149,16 @@ class RunDirectory:
         DamagedError
             If the manifest is not readable.
         """
+        if not self.exists:
+            raise StoreError(f"A run directory is needed, but {self.path} is none.")
+        with filing(self.manifest_path):
+            text = self.manifest_path.read_bytes()
         try:
-            facts = json.loads(self.manifest_path.read_text())
+            facts = json.loads(text)
             stages = {name: StageRecord(**record) for name, record in facts["stages"].items()}
             del facts["format"]
             return Manifest(**{**facts, "stages": stages, "warnings": tuple(facts["warnings"])})
-        except FileNotFoundError as error:
-            raise StoreError(f"A run directory is needed, but {self.path} is none.") from error
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
                 f"{self.manifest_path} cannot be understood. Delete {self.path} and run again."
             ) from error
@@ -204,7 +206,9 @@ class RunDirectory:
         """
         if self.exists:
             self._check_same(config, identity)
-            return self.manifest()
+            found = replace(self.manifest(), scene_uri=scene_uri)  # it may have been moved
+            self.save(found)
+            return found
         known = {LOCK, self.config_path.name}
         if any(entry.name not in known for entry in self.path.iterdir()):
             raise ConfigError(

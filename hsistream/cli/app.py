@@ -141,20 +141,33 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def _print_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        sys.stdout.write(f"hsistream {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and stop.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Log everything, with tracebacks.")
     ] = False,
 ) -> None:
     """Take the options that all commands share."""
-    if version:
-        sys.stdout.write(f"hsistream {__version__}\n")
-        raise typer.Exit
     level = logging.DEBUG if debug else logging.WARNING
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("hsistream").setLevel(level)
+    logging.getLogger("rasterio").setLevel(logging.DEBUG if debug else logging.ERROR)
 
 
 @app.command()
@@ -385,5 +398,6 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> None:
     """Print one sentence on stderr and end."""
-    sys.stderr.write(f"error: {message.rstrip('.')}.\n" if "\n" not in message else message)
+    sentence = " ".join(message.splitlines()).rstrip(".")
+    sys.stderr.write(f"error: {sentence}.\n")
     raise typer.Exit(code)

@@ -22,6 +22,8 @@ from hsistream.stages.statistics import brightness_advice
 
 MIB = 2**20
 FRAMES_SHOWN = 12
+PIPED_WIDTH = 200
+"""Columns of a table that no terminal shows."""
 
 
 def say(line: str = "") -> None:
@@ -49,7 +51,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1)
         grid.add_column(head, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         grid.add_row(*row)
-    Console(soft_wrap=not sys.stdout.isatty()).print(grid)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(grid)
 
 
 def scene(of: Scene) -> None:

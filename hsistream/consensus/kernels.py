@@ -132,19 +132,28 @@ def best_rows(
 def count_pairs(
     codes: NDArray[np.unsignedinteger], starts: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
-    """Count how often two landmarks share a pixel, above the diagonal of ``counts``.
+    """Count how often two landmarks share a pixel; the sum of both orders is the count.
 
-    ``codes`` is (codebook, pixel), landmark ``starts[j] + codes[j, p]``.
+    ``codes`` is (codebook, pixel), landmark ``starts[j] + codes[j, p]``. Codes
+    of neighbours are mostly equal, so a pair is not counted pixel by pixel but
+    when one of its two landmarks gives way: it has then been together since
+    the later of the two came.
     """
     books, pixels = codes.shape
     landmark = np.empty(books, np.int64)
-    for p in range(pixels):
+    since = np.zeros(books, np.int64)
+    for j in range(books):
+        landmark[j] = starts[j] + codes[j, 0]
+    for p in range(1, pixels + 1):
         for j in range(books):
-            landmark[j] = starts[j] + codes[j, p]
-        for j in range(books):
-            row = counts[landmark[j]]
-            for k in range(j, books):
-                row[landmark[k]] += 1
+            if p < pixels and starts[j] + codes[j, p] == landmark[j]:
+                continue
+            row, came = counts[landmark[j]], since[j]
+            for k in range(books):
+                row[landmark[k]] += p - max(came, since[k])
+            since[j] = p
+            if p < pixels:
+                landmark[j] = starts[j] + codes[j, p]
 
 
 @njit(cache=True, nogil=True)

@@ -63,9 +63,10 @@ def count_landmarks(codes: Codes, starts: NDArray[np.int64]) -> NDArray[np.int64
         diagonal is the mass of the landmarks.
     """
     counts = np.zeros((int(starts[-1]), int(starts[-1])), np.int64)
-    count_pairs(np.ascontiguousarray(codes), starts, counts)
+    if codes.shape[1]:
+        count_pairs(np.ascontiguousarray(codes), starts, counts)
     diagonal = counts.diagonal().copy()
-    counts += counts.T
+    counts = counts + counts.T
     np.fill_diagonal(counts, diagonal)
     return counts
 
@@ -184,11 +185,24 @@ def label_pixels(
 
 
 def suggest_clusters(eigenvalues: Floats, most: int) -> int:
-    """Suggest a number of clusters from the largest relative gap of the spectrum.
+    """Suggest a number of clusters: K where eigenvalue K + 1 falls furthest below eigenvalue K.
 
-    The gap after eigenvalue K is measured against what is left below it, so
-    that the always large step from the constant eigenvector does not win by
-    itself. Between 2 and ``most``.
+    Parameters
+    ----------
+    eigenvalues : (k,) float64
+        From 1 downwards, the constant one included.
+    most : int
+        Largest K that may be suggested; the smallest is 2.
+
+    Returns
+    -------
+    int
+        The suggestion; the number of eigenvalues where there are fewer than 3.
+
+    Examples
+    --------
+    >>> suggest_clusters(np.array([1.0, 0.98, 0.95, 0.6, 0.5]), most=4)
+    3
     """
     if len(eigenvalues) < 3:
         return len(eigenvalues)

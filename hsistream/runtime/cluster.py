@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hsistream.errors import IncompleteError
+from hsistream.errors import ConfigError, IncompleteError
 
 CONNECT_TIMEOUT_S = 30
 
@@ -29,6 +29,8 @@ def connect(scheduler: str) -> Iterator[Any]:
 
     Raises
     ------
+    ConfigError
+        If dask does not know that kind of address.
     IncompleteError
         If there is no scheduler at the address.
     """
@@ -64,6 +66,8 @@ def _remote(address: str) -> Iterator[Any]:
 
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S)
+    except ValueError as error:
+        raise ConfigError(f"--scheduler {address} is not an address: {error}.") from error
     except (OSError, TimeoutError) as error:
         raise IncompleteError(
             f"A dask scheduler is needed at {address}, but none answered within "

@@ -33,7 +33,7 @@ class Ledger:
         header = json.dumps({"fingerprint": fingerprint, "tile_px": tile_px})
         with filing(path):
             known = path / _HEADER
-            if not known.is_file() or known.read_text() != header:
+            if not known.is_file() or known.read_bytes() != header.encode():
                 shutil.rmtree(path, ignore_errors=True)
                 path.mkdir(parents=True, exist_ok=True)
                 write_text(known, header)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
+from hsistream.files import filing
 from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, root_attributes
 from hsistream.scene.source import FrameHeader, Source
 from hsistream.stores import arrays
@@ -102,7 +103,7 @@ def ingest(
     -----
     Memory is that of a few shards (``READ_BYTES``), whatever the size of a frame.
     """
-    target = Path(uri)
+    target = Path(uri).absolute()
     layout = _common_layout([source.header for source in sources])
     _check_target(target, options.overwrite)
     partial = target.with_name(f".{target.name}.partial")
@@ -112,9 +113,10 @@ def ingest(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    if target.exists():
-        shutil.rmtree(target)
-    partial.rename(target)
+    with filing(target):
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
     return Scene.open(target)
 
 
@@ -162,7 +164,8 @@ def _write_scene(
     sources: Sequence[Source], uri: str, layout: FrameHeader, options: IngestOptions, notify: Notify
 ) -> Scene:
     """Write all frames, then the attributes that make the store a scene."""
-    Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    with filing(Path(uri).parent):
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
     root = arrays.create_group(uri, {})
     chunk_px, shard_px = choose_storage(layout, [source.header.shape for source in sources])
     grids = [
@@ -177,8 +180,9 @@ def _write_scene(
         _create_frame(root, source.header, layout, chunk_px, shard_px)
         tally = _Tally(layout.bands)
         for tile, block, mask in _blocks(source, grid, layout.dtype):
-            _write_block(uri, source, tile, block, mask, options, tally)
-            digest.update(hashlib.blake2b(block.tobytes()).digest())
+            valid = _write_block(uri, source, tile, block, mask, options, tally)
+            for part in (block, valid):
+                digest.update(hashlib.blake2b(part.tobytes()).digest())
             done += 1
             notify(Progress("ingest", done, total))
         tallies.append(tally)
@@ -187,9 +191,10 @@ def _write_scene(
         _finish_frame(uri, source, tally, good, options)
         for source, tally in zip(sources, tallies, strict=True)
     )
-    scene = _describe_scene(uri, frames, layout, good, (chunk_px, shard_px), tallies, sources)
-    digest.update(json.dumps(asdict(scene)["frames"], default=str).encode())
-    digest.update(repr(good).encode())
+    no_data = _no_data(sources[0].header, options)
+    scene = _describe_scene(uri, frames, layout, good, (chunk_px, shard_px), tallies, no_data)
+    facts = {key: value for key, value in asdict(scene).items() if key != "uri"}
+    digest.update(json.dumps(facts, default=str).encode())
     scene = Scene(**{**vars(scene), "identity": digest.hexdigest()})
     _write_band_coordinates(root, scene)
     root.attrs.update(root_attributes(scene))
@@ -267,8 +272,8 @@ def _write_block(
     mask: NDArray[np.bool_] | None,
     options: IngestOptions,
     tally: _Tally,
-) -> None:
-    """Write one shard and count what it lacks."""
+) -> NDArray[np.bool_]:
+    """Write one shard, count what it lacks, and return which pixels have data."""
     missing = find_missing(block, _no_data(source.header, options))
     valid = np.asarray(~missing.all(axis=0))
     if mask is not None:
@@ -288,6 +293,7 @@ def _write_block(
     name = source.header.name
     arrays.write(uri, f"{name}/{SPECTRA}", (slice(None), *tile.core), block)
     arrays.write(uri, f"{name}/{VALID}", tile.core, valid)
+    return valid
 
 
 def find_missing(block: NDArray[Any], no_data: float | None) -> NDArray[np.bool_]:
@@ -357,7 +363,7 @@ def _describe_scene(
     good: tuple[bool, ...],
     storage: tuple[int, int],
     tallies: Sequence[_Tally],
-    sources: Sequence[Source],
+    no_data: float | None,
 ) -> Scene:
     """Collect the facts of a finished store."""
     zeros = sum(tally.zeros for tally in tallies)
@@ -379,7 +385,7 @@ def _describe_scene(
         fwhm_nm=layout.fwhm_nm,
         chunk_px=storage[0],
         shard_px=storage[1],
-        no_data=sources[0].header.no_data,
+        no_data=no_data,
         notes=tuple(notes),
     )
 

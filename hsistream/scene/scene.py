@@ -81,15 +81,23 @@ class Scene:
         ------
         SceneError
             If there is no scene store at ``uri``.
+        DamagedError
+            If its attributes cannot be understood.
         """
-        uri = str(uri).rstrip("/")
+        uri = _absolute(str(uri).rstrip("/"))
         try:
             facts = arrays.open_group(uri).attrs.get(ROOT_KEY)
         except (StoreError, DamagedError) as error:
             raise SceneError(_not_a_scene(uri)) from error
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise SceneError(_not_a_scene(uri))
-        return cls(uri=uri, **_from_json(facts))
+        try:
+            return cls(uri=uri, **_from_json(facts))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(
+                f"The attributes of {uri} cannot be understood: zarr.json is damaged. Restore it "
+                f"from a copy, or ingest the scene again."
+            ) from error
 
     @cached_property
     def pixels(self) -> int:
@@ -183,6 +191,11 @@ def _frame_from_json(facts: dict[str, Any]) -> Frame:
 def _tuples(value: Any) -> Any:
     """Turn JSON lists into tuples."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def _absolute(uri: str) -> str:
+    """Make a local path absolute: runs and workers may look at it from another folder."""
+    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def _not_a_scene(uri: str) -> str:

@@ -37,6 +37,13 @@ def run(context: Context) -> None:
     spectrum = landmark_spectrum(table["counts"], starts, codebook_weights(config), SPECTRUM)
     suggested = suggest_clusters(spectrum.eigenvalues, config.cluster.most)
     wanted = config.cluster.clusters or suggested
+    if config.cluster.clusters is None and suggested == config.cluster.most:
+        context.notify(
+            Warned(
+                f"The eigenvalues suggest {suggested} clusters, which is as many as may be suggested; "
+                f"there may be more: give --clusters, or --set cluster.most={2 * suggested}"
+            )
+        )
     codes = reservoir_codes(read_table(context.run.table(views_stage.TABLE)), codebooks)
     partition = find_centres(
         codes,
@@ -87,7 +94,7 @@ def codebook_weights(config: RunConfig) -> list[float]:
     return [
         config.views.weights.get(view, 1.0)
         for view in config.views.names
-        for _ in config.codebooks.multiples
+        for _ in codebooks_stage.codebook_sizes(config)
     ]
 
 

@@ -67,7 +67,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def codebook_sizes(config: RunConfig) -> list[int]:
     """Centroids of the codebooks of one view: multiples of the number of clusters."""
     clusters = config.cluster.clusters or config.cluster.most
-    return [multiple * clusters for multiple in config.codebooks.multiples]
+    books = config.codebooks
+    return [multiple * clusters for multiple in books.multiples for _ in range(books.draws)]
 
 
 def read_codebooks(path: Path, names: tuple[str, ...]) -> tuple[Codebooks, ...]:

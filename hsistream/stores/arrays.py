@@ -122,17 +122,16 @@ def read(uri: str, path: str, selection: tuple[slice, ...]) -> NDArray[Any]:
 def write(uri: str, path: str, selection: tuple[slice, ...], values: NDArray[Any]) -> None:
     """Write part of an array; the caller owns every chunk or shard that it touches."""
     with translated(f"{uri}/{path}", selection):
-        array = zarr.open_array(
-            uri, path=path, mode="r+", zarr_format=3, config={"write_empty_chunks": True}
-        )
-        array[selection] = values
+        array = zarr.open_array(uri, path=path, mode="r+", zarr_format=3)
+        # open_array takes a config and ignores it (zarr 3.1.6)
+        array.with_config({"write_empty_chunks": True})[selection] = values
 
 
 def missing_shards(uri: str, path: str) -> list[str]:
-    """List the storage files that an array should have and has not.
+    """List the storage files that an array should have, but that are missing or empty.
 
-    zarr reads a missing file as fill value without a word, so a damaged store
-    must be found by looking. Only local stores are looked at.
+    zarr reads them as fill value without a word, so a damaged store must be
+    found by looking. Only local stores are looked at.
     """
     with translated(f"{uri}/{path}"):
         array = zarr.open_array(uri, path=path, mode="r", zarr_format=3)
@@ -142,7 +141,7 @@ def missing_shards(uri: str, path: str) -> list[str]:
     units = array.shards or array.chunks
     counts = [range(-(-extent // unit)) for extent, unit in zip(array.shape, units, strict=True)]
     keys = (array.metadata.encode_chunk_key(index) for index in product(*counts))
-    return [key for key in keys if not (folder / key).is_file()]
+    return [key for key in keys if not _has_content(folder / key)]
 
 
 @contextmanager
@@ -160,6 +159,14 @@ def translated(address: str, selection: tuple[slice, ...] = ()) -> Iterator[None
             f"checksum or are cut short ({_first_line(error)}). The file is damaged: restore it "
             f"from a copy, or make it again."
         ) from error
+
+
+def _has_content(path: Path) -> bool:
+    """Tell whether a file exists and is not empty."""
+    try:
+        return path.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _describe(selection: tuple[slice, ...]) -> str:

@@ -8,7 +8,7 @@ file (zarr would lose data silently).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.errors import TileError
+from hsistream.errors import DamagedError, TileError
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
 from hsistream.tiles import TileGrid, Window
@@ -98,6 +98,22 @@ class RasterStore:
     def read(self, frame: str, layer: str, window: Window, leading: int = 0) -> NDArray[Any]:
         """Read a window of a layer with ``leading`` axes before (y, x)."""
         return arrays.read(self.uri, f"{frame}/{layer}", ((slice(None),) * leading + window))
+
+    def check_complete(self, frames: Iterable[GridFrame], layer: str) -> None:
+        """Find missing storage files, which zarr would read as no data.
+
+        Raises
+        ------
+        DamagedError
+            If a frame lacks a part of the layer.
+        """
+        for frame in frames:
+            missing = arrays.missing_shards(self.uri, f"{frame.name}/{layer}")
+            if missing:
+                raise DamagedError(
+                    f"{self.uri}/{frame.name}/{layer} lacks {len(missing)} of its storage files "
+                    f"(the first: {missing[0]}). Delete {Path(self.uri).parent} and run again."
+                )
 
     @property
     def exists(self) -> bool:

@@ -6,8 +6,6 @@ members carry a CRC, so damage is found when it is read.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.errors import DamagedError, StoreError
-from hsistream.files import replacing
+from hsistream.errors import DamagedError
+from hsistream.files import filing, replacing
 
 Table = dict[str, NDArray[Any]]
 
@@ -29,13 +27,13 @@ def write_table(path: Path, table: Mapping[str, NDArray[Any]]) -> None:
 
 def read_table(path: Path) -> Table:
     """Read all arrays of a table into memory."""
+    with filing(path):
+        file = path.open("rb")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is needed, but there is no such file.") from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError) as error:
+        with file, np.load(file, allow_pickle=False) as table:
+            return {name: table[name] for name in table.files}
+    except Exception as error:  # zip and npy parsers fail on damaged bytes with nearly anything
         raise DamagedError(
-            f"{path} fails its checksum or is cut short. Delete it and run the same command "
-            f"again: its stage is then repeated."
+            f"{path} fails its checksum or is cut short. Delete {path.parent} and run the same "
+            f"command again: what was in it is made again."
         ) from error
