@@ -6,6 +6,7 @@ in an Execution may. Both are checked here, once, at the door.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -22,6 +23,7 @@ from hsistream.errors import ConfigError
 SpectralName = Literal["z", "l2", "mnf"]
 SpatialName = Literal["plain", "gaussian", "edge"]
 GroupBy = Literal["scene", "frame", "group"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -80,7 +82,7 @@ class ViewsSection(_Section):
     z_components: Annotated[int, Field(ge=1, le=200)] = 20
     l2_components: Annotated[int, Field(ge=1, le=200)] = 20
     mnf_components: Annotated[int, Field(ge=1, le=200)] = 12
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    weights: dict[str, Weight] = Field(default_factory=dict)
     """View name (such as ``"mnf.edge"``) to weight; a view that is not named weighs 1."""
 
     @property
@@ -185,7 +187,7 @@ class RunConfig(_Section):
             If a key is unknown, a value is not allowed, or the file cannot be read.
         """
         from_file = _read_toml(Path(file)) if file else {}
-        name = method or from_file.get("method", "consensus")
+        name = dict(settings).get("method") or method or from_file.get("method", "consensus")
         if name not in PRESETS:
             raise ConfigError(
                 f"--method must be one of {', '.join(PRESETS)}, but is {name!r}. "
@@ -193,7 +195,7 @@ class RunConfig(_Section):
             )
         tree = _merge(PRESETS[name]["settings"], from_file | {"method": name})
         for key, value in settings:
-            tree = _merge(tree, _nested(key.split("."), value))
+            tree = _merge(tree, _nested(_path(key), value))
         return cls.check(tree)
 
     @classmethod
@@ -260,6 +262,8 @@ class Execution:
             raise ConfigError(f"A tile must be at least 8 px wide, but --tile is {self.tile_px}.")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"--threads must be at least 1, but is {self.threads}.")
+        if self.memory_bytes is not None and self.memory_bytes < 1:
+            raise ConfigError("--memory must be more than 0 bytes.")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"--device must be auto, cpu or cuda, but is {self.device!r}.")
         if not re.fullmatch(r"none|local:[1-9]\d*|[a-z]+://\S+", self.scheduler):
@@ -289,8 +293,8 @@ def parse_bytes(text: str) -> int:
     ConfigError
         If the text is not a number with a unit.
     """
-    match = re.fullmatch(r"\s*([\d.]+)\s*([a-zA-Z]*)\s*", text)
-    if not match or match[2].lower() not in _UNITS or match[1].count(".") > 1:
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", text)
+    if not match or match[2].lower() not in _UNITS:
         raise ConfigError(f'A size such as "4 GiB" is needed, but {text!r} was found.')
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
@@ -328,6 +332,19 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def _path(key: str) -> list[str]:
+    """Split a dotted key by the rules of TOML: ``views.weights."mnf.edge"`` has three parts."""
+    try:
+        tree = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"--set needs section.key=value, but the key is {key!r}.") from error
+    path: list[str] = []
+    while isinstance(tree, dict):
+        [(name, tree)] = tree.items()
+        path.append(name)
+    return path
+
+
 def _nested(keys: list[str], value: Any) -> dict[str, Any]:
     """Turn a dotted key into nested tables."""
     return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
@@ -363,7 +380,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     if isinstance(value, dict):

@@ -28,7 +28,8 @@ def file_error(address: str | Path, error: OSError) -> HsistreamError:
         )
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{address} is needed, but there is no such file, store or array.")
-    text = error.strerror or str(error).strip().splitlines()[0].rstrip(".")
+    said = error.strerror or str(error).strip() or type(error).__name__
+    text = said.splitlines()[0].rstrip(".")
     return StoreError(f"{address} cannot be read or written: {text[:200]}.")
 
 
@@ -43,10 +44,15 @@ def filing(address: str | Path) -> Iterator[None]:
         raise file_error(address, error) from error
 
 
+def partial_of(path: Path) -> Path:
+    """Name the file that is written before it takes the place of ``path``."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to, which takes the place of ``path`` if all goes well."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     with filing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -21,7 +21,7 @@ import xarray as xr
 
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, StoreError
-from hsistream.files import filing, write_text
+from hsistream.files import filing, partial_of, write_text
 
 FORMAT = 1
 LOCK = "lock"
@@ -155,6 +155,11 @@ class RunDirectory:
             text = self.manifest_path.read_bytes()
         try:
             facts = json.loads(text)
+            if facts["format"] != FORMAT:
+                raise StoreError(
+                    f"{self.path} has format {facts['format']}, but this version of hsistream "
+                    f"reads format {FORMAT}. Use the version that made it, or run again elsewhere."
+                )
             stages = {name: StageRecord(**record) for name, record in facts["stages"].items()}
             del facts["format"]
             return Manifest(**{**facts, "stages": stages, "warnings": tuple(facts["warnings"])})
@@ -209,8 +214,7 @@ class RunDirectory:
             found = replace(self.manifest(), scene_uri=scene_uri)  # it may have been moved
             self.save(found)
             return found
-        known = {LOCK, self.config_path.name}
-        if any(entry.name not in known for entry in self.path.iterdir()):
+        if any(entry.name not in self._beginnings() for entry in self.path.iterdir()):
             raise ConfigError(
                 f"{self.path} is not empty and no run directory. Choose another with --run."
             )
@@ -223,6 +227,11 @@ class RunDirectory:
         """Replace the manifest."""
         text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2)
         write_text(self.manifest_path, text)
+
+    def _beginnings(self) -> set[str]:
+        """Name the files that a run may leave that was killed before its first manifest."""
+        written = (self.config_path, self.manifest_path)
+        return {LOCK, self.config_path.name, *(partial_of(path).name for path in written)}
 
     def forget(self, stage: str) -> None:
         """Drop what a stage noted of its finished tiles."""

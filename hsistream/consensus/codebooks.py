@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from hsistream.consensus.kernels import best_rows
@@ -65,14 +67,14 @@ def fit_codebook(
     -----
     One thread: with several, sums depend on their order.
     """
-    distinct = min(centroids, len(np.unique(values, axis=0)) if len(values) < 10_000 else centroids)
+    size = min(centroids, len(values))
     state = np.random.SeedSequence(seed).generate_state(1)[0]
-    model = KMeans(
-        distinct, n_init=starts, max_iter=ITERATIONS, tol=TOLERANCE, random_state=int(state)
-    )
-    with threadpool_limits(1):
+    model = KMeans(size, n_init=starts, max_iter=ITERATIONS, tol=TOLERANCE, random_state=int(state))
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Fewer different pixels than centroids: those left over are dropped below.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         codes = model.fit(values).labels_
-    used = np.bincount(codes, minlength=distinct) > 0
+    used = np.bincount(codes, minlength=size) > 0
     return np.asarray(model.cluster_centers_[used], np.float32)
 
 

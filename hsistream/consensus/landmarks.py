@@ -19,9 +19,6 @@ from threadpoolctl import threadpool_limits
 from hsistream.consensus.kernels import count_pairs, nearest_two
 from hsistream.consensus.projections import fix_signs
 
-SPECTRUM = 40
-"""Eigenvalues that are kept for the report and for choosing the number of clusters."""
-
 Floats = NDArray[np.float64]
 Codes = NDArray[np.unsignedinteger]
 

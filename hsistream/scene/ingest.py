@@ -288,8 +288,8 @@ def _write_block(
     tally.missing += lacking
     if lacking.any():
         tally.patchy.append(tile)
-    counted = np.where(valid & ~missing, block, 0) if lacking.any() else block * valid
-    tally.sums += np.nan_to_num(counted).sum(axis=(1, 2), dtype=np.float64)
+    counted = block if valid.all() and not lacking.any() else np.where(valid & ~missing, block, 0)
+    tally.sums += counted.sum(axis=(1, 2), dtype=np.float64)
     name = source.header.name
     arrays.write(uri, f"{name}/{SPECTRA}", (slice(None), *tile.core), block)
     arrays.write(uri, f"{name}/{VALID}", tile.core, valid)

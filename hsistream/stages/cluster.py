@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
 from hsistream.consensus.landmarks import (
-    SPECTRUM,
     find_centres,
     label_pixels,
     landmark_spectrum,
@@ -24,6 +23,9 @@ from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "clusters"
 
+SHOWN_EIGENVALUES = 40
+"""Eigenvalues that the page shows."""
+
 
 def run(context: Context) -> None:
     """Find the eigenpairs, choose the number of clusters if it is not given, find the centres."""
@@ -34,14 +36,16 @@ def run(context: Context) -> None:
         context.run.table(codebooks_stage.TABLE), config.views.names
     )
     starts = table["starts"]
-    spectrum = landmark_spectrum(table["counts"], starts, codebook_weights(config), SPECTRUM)
+    spectrum = landmark_spectrum(
+        table["counts"], starts, codebook_weights(config), spectrum_size(config)
+    )
     suggested = suggest_clusters(spectrum.eigenvalues, config.cluster.most)
     wanted = config.cluster.clusters or suggested
     if config.cluster.clusters is None and suggested == config.cluster.most:
         context.notify(
             Warned(
-                f"The eigenvalues suggest {suggested} clusters, which is as many as may be suggested; "
-                f"there may be more: give --clusters, or --set cluster.most={2 * suggested}"
+                f"The eigenvalues suggest {suggested} clusters, as many as may be suggested; there "
+                f"may be more: give --clusters, or --set cluster.most={2 * suggested}"
             )
         )
     codes = reservoir_codes(read_table(context.run.table(views_stage.TABLE)), codebooks)
@@ -87,6 +91,11 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "coordinates of the reservoir": 4 * 8 * pixels * (clusters + 1),
         },
     )
+
+
+def spectrum_size(config: RunConfig) -> int:
+    """Eigenpairs to compute: enough for the clusters, the estimate and the page."""
+    return max(SHOWN_EIGENVALUES, config.cluster.most + 1, (config.cluster.clusters or 0) + 1)
 
 
 def codebook_weights(config: RunConfig) -> list[float]:

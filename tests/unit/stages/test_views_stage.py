@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from hsistream.config import ViewsSection
+from hsistream.consensus.views import spatial_view
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stages import scene_tiles
+from hsistream.stages import views as views_stage
+from hsistream.stages.statistics import TABLE as STATISTICS
+from hsistream.stages.statistics import Constants, from_table
+from hsistream.stages.views import TABLE, components, fixed_tile_px, halo, tile_views
+from hsistream.stores.tables import read_table
+from hsistream.tiles import Tile, TileGrid
+from tests.strategies import whole
+
+Views = dict[str, NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def constants(finished: RunDirectory) -> Constants:
+    return from_table(read_table(finished.table(STATISTICS)))
+
+
+def views_by_tile(
+    scene: Scene, frame: int, tile_px: int, constants: Constants, section: ViewsSection
+) -> Views:
+    """All views of a frame, put together from tiles; 0 where there is no data."""
+    shape = scene.frames[frame].shape
+    valid = scene.valid(frame, whole(shape))
+    found: Views = {}
+    for tile in TileGrid(shape, tile_px, halo(section), frame):
+        for strip, name, values in tile_views(tile, scene, section, constants):
+            image = found.setdefault(name, np.zeros((len(values), *shape), np.float32))
+            image[:, *strip] = values * valid[strip]
+    return found
+
+
+def test_views_are_projected_and_filtered_in_float64_alike(
+    scene: Scene, constants: Constants, finished: RunDirectory
+) -> None:
+    section, frame = finished.config().views, 0
+    window = whole(scene.frames[frame].shape)
+    valid = scene.valid(frame, window)
+    spectra = scene.read(frame, window)[np.asarray(scene.good_bands)].astype(np.float64)
+    found = views_by_tile(scene, frame, 4096, constants, section)
+    assert tuple(found) == section.names
+    for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
+        scores = projection.scores(spectra.reshape(len(spectra), -1), 0)
+        image = (scores.reshape(-1, *valid.shape) * valid).astype(np.float32)
+        for name in section.spatial:
+            expected = spatial_view(name, image, valid, scale)[:, valid]
+            values = found[f"{projection.name}.{name}"][:, valid]
+            np.testing.assert_allclose(values, expected, atol=2e-4 * abs(expected).max())
+
+
+@pytest.mark.parametrize("tile_px", [8, 16, 23, 32, 48])
+def test_views_by_tile_are_those_of_the_whole_frame(
+    scene: Scene, constants: Constants, finished: RunDirectory, tile_px: int
+) -> None:
+    section = finished.config().views
+    expected = views_by_tile(scene, 0, 4096, constants, section)
+    found = views_by_tile(scene, 0, tile_px, constants, section)
+    assert found.keys() == expected.keys()
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def test_views_do_not_depend_on_the_height_of_strips_and_blocks(
+    scene: Scene,
+    constants: Constants,
+    finished: RunDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = finished.config().views
+    expected = views_by_tile(scene, 0, 48, constants, section)
+    monkeypatch.setattr(views_stage, "STRIP_PX", 7)
+    found = views_by_tile(scene, 0, 48, constants, section)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def test_the_views_of_the_reservoir_are_those_of_its_pixels(
+    scene: Scene, constants: Constants, finished: RunDirectory
+) -> None:
+    section, table = finished.config().views, read_table(finished.table(TABLE))
+    images = [views_by_tile(scene, frame, 4096, constants, section) for frame in (0, 1)]
+    for name in section.names:
+        parts = [
+            images[frame][name][:, scene.valid(frame, whole(scene.frames[frame].shape))].T
+            for frame in (0, 1)
+        ]
+        np.testing.assert_array_equal(table[name], np.concatenate(parts), err_msg=name)
+
+
+def test_the_tiles_of_the_reservoir_hold_whole_chunks(scene: Scene) -> None:
+    for chunk_px in (16, 64, 128, 256, 2048):
+        tile_px = fixed_tile_px(replace(scene, chunk_px=chunk_px))
+        assert tile_px % chunk_px == 0
+        assert tile_px > 0
+
+
+@pytest.mark.parametrize(
+    ("spatial", "expected"), [(("plain",), 0), (("edge",), 3), (("plain", "gaussian"), 4)]
+)
+def test_the_halo_is_that_of_the_widest_filter(spatial: tuple[str, ...], expected: int) -> None:
+    assert halo(ViewsSection.model_validate({"spatial": spatial})) == expected
+
+
+def test_no_more_components_are_counted_than_there_are_bands(scene: Scene) -> None:
+    section = ViewsSection(spectral=("z", "l2", "mnf"), z_components=5)
+    assert components(section, scene) == 5 + 12 + 12
+
+
+def test_tiles_of_a_scene_come_frame_by_frame(scene: Scene) -> None:
+    tiles = scene_tiles(scene, 32, 4)
+    assert tiles == sorted(tiles)
+    assert len({tile.key for tile in tiles}) == len(tiles) == 6 + 4
+    assert tiles[0] == Tile(0, 0, 0, (slice(0, 32), slice(0, 32)), 4)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+
+from hsistream import evaluation
+from hsistream.config import RunConfig
+from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError, StoreError
+from hsistream.evaluation import evaluate, export_labels, rewrite_report
+from hsistream.runs import LABELS, NO_LABEL, RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stores.raster import RasterStore
+from tests.strategies import whole
+
+Truth = dict[str, NDArray[np.int64]]
+
+
+@pytest.fixture
+def own_run(finished: RunDirectory, tmp_path: Path) -> RunDirectory:
+    """A copy of the finished run, to be changed."""
+    return RunDirectory(shutil.copytree(finished.path, tmp_path / "run"))
+
+
+def perfect_truth(scene: Scene, run: RunDirectory) -> Truth:
+    """The labels of a run as classes 1, 2, ... with 0 for pixels without data."""
+    store = RasterStore(run.labels_uri)
+    labels = {f.name: store.read(f.name, LABELS, whole(f.shape)) for f in scene.frames}
+    return {
+        name: np.where(found == NO_LABEL, 0, found.astype(np.int64) + 1)
+        for name, found in labels.items()
+    }
+
+
+def test_a_truth_equal_to_the_labels_scores_one(scene: Scene, own_run: RunDirectory) -> None:
+    truth = perfect_truth(scene, own_run)
+    scores = evaluate(own_run.path, truth)
+    assert scores.oa == scores.ari == scores.nmi == pytest.approx(1)
+    assert scores.pixels == scene.valid_pixels
+    assert json.loads(own_run.scores_path.read_text()) == json.loads(json.dumps(scores.to_json()))
+
+
+def test_scores_do_not_depend_on_the_tiles_in_which_labels_are_read(
+    scene: Scene, own_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = perfect_truth(scene, own_run)
+    rng = np.random.default_rng(0)
+    noisy = {name: np.where(rng.random(t.shape) < 0.3, 1, t) for name, t in truth.items()}
+    whole_scores = evaluate(own_run.path, noisy)
+    monkeypatch.setattr(evaluation, "TILE_PX", 17)
+    assert evaluate(own_run.path, noisy).to_json() == whole_scores.to_json()
+    assert whole_scores.oa < 1
+
+
+def test_frames_without_truth_are_left_out(scene: Scene, own_run: RunDirectory) -> None:
+    truth = perfect_truth(scene, own_run)
+    only = {"frame1": truth["frame1"]}
+    assert evaluate(own_run.path, only).pixels == scene.frames[1].valid_pixels
+    assert evaluate(own_run.path, truth, frame="frame0").pixels == scene.frames[0].valid_pixels
+
+
+def test_one_unnamed_array_suits_one_frame(scene: Scene, own_run: RunDirectory) -> None:
+    truth = perfect_truth(scene, own_run)["frame1"]
+    scores = evaluate(own_run.path, {"classes": truth}, frame="frame1")
+    assert scores.oa == pytest.approx(1)
+
+
+def test_the_page_shows_the_scores_and_keeps_them(scene: Scene, own_run: RunDirectory) -> None:
+    before = own_run.page_path.read_text()
+    evaluate(own_run.path, perfect_truth(scene, own_run))
+    scored = own_run.page_path.read_text()
+    assert scored != before
+    own_run.page_path.unlink()
+    assert rewrite_report(own_run.path) == own_run
+    assert own_run.page_path.read_text() == scored
+
+
+def zeros(scene: Scene) -> Truth:
+    return {frame.name: np.zeros(frame.shape, np.int64) for frame in scene.frames}
+
+
+def test_a_truth_without_labelled_pixels_is_refused(scene: Scene, own_run: RunDirectory) -> None:
+    with pytest.raises(SceneError, match="0 everywhere"):
+        evaluate(own_run.path, zeros(scene))
+    assert not own_run.scores_path.exists()
+
+
+def test_a_truth_of_another_size_is_refused(scene: Scene, own_run: RunDirectory) -> None:
+    truth = zeros(scene) | {"frame1": np.ones((48, 33), np.int64)}
+    with pytest.raises(ConfigError, match=r"33 x 48 px .* but is 48 x 33"):
+        evaluate(own_run.path, truth)
+
+
+def test_an_unnamed_truth_of_several_frames_is_refused(own_run: RunDirectory) -> None:
+    with pytest.raises(ConfigError, match="frame0, frame1"):
+        evaluate(own_run.path, {"classes": np.ones((50, 70), np.int64)})
+
+
+def test_an_unknown_frame_is_refused(scene: Scene, own_run: RunDirectory) -> None:
+    with pytest.raises(SceneError, match="no frame 'frame7'"):
+        evaluate(own_run.path, zeros(scene), frame="frame7")
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path, scene: Scene) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(StoreError):
+        evaluate(run.path, {})
+    run.begin(RunConfig(), scene.uri, scene.identity, "1")
+    for use in (lambda: evaluate(run.path, {}), lambda: rewrite_report(run.path)):
+        with pytest.raises(IncompleteError, match="hsistream status"):
+            use()
+    with pytest.raises(IncompleteError, match="hsistream status"):
+        export_labels(run.path, tmp_path / "maps")
+
+
+def test_lost_labels_are_damage(scene: Scene, own_run: RunDirectory) -> None:
+    truth = perfect_truth(scene, own_run)
+    (Path(own_run.labels_uri) / "frame0" / LABELS / "c" / "0" / "1").unlink()
+    with pytest.raises(DamagedError, match="frame0/labels lacks 1"):
+        evaluate(own_run.path, truth)
+
+
+def test_scores_that_cannot_be_read_are_damage(own_run: RunDirectory) -> None:
+    own_run.scores_path.write_bytes(b'{"oa": \xff')
+    with pytest.raises(DamagedError, match=r"scores\.json"):
+        rewrite_report(own_run.path)
+
+
+def test_exported_labels_are_georeferenced_and_equal(
+    scene: Scene, finished: RunDirectory, tmp_path: Path
+) -> None:
+    paths = export_labels(finished.path, tmp_path / "maps")
+    assert [path.name for path in paths] == ["frame0.tif", "frame1.tif"]
+    store = RasterStore(finished.labels_uri)
+    for frame, path in zip(scene.frames, paths, strict=True):
+        assert frame.georeference is not None
+        with rasterio.open(path) as file:
+            found, nodata = file.read(1), file.nodata
+            assert file.crs.to_epsg() == 32633
+            assert tuple(file.transform)[:6] == frame.georeference.transform
+        labels = store.read(frame.name, LABELS, whole(frame.shape))
+        valid = labels != NO_LABEL
+        np.testing.assert_array_equal(found[valid], labels[valid])
+        assert (found[~valid] == nodata).all()

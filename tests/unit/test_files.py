@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from hsistream.errors import ConfigError, HsistreamError, ResourceError, StoreError
+from hsistream.files import file_error, filing, replacing, write_text
+
+
+def failure(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def test_a_file_is_written_whole_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "down" / "file.txt"
+    write_text(path, "first")
+    write_text(path, "second")
+    assert path.read_text() == "second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyError), replacing(path) as partial:  # noqa: PT012
+        partial.write_text("half of the ne")
+        raise KeyError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_a_full_disk_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(ResourceError, match="full"), replacing(path) as partial:  # noqa: PT012
+        partial.write_text("half")
+        raise failure(errno.ENOSPC)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (failure(errno.ENOSPC), ResourceError, "full"),
+        (failure(errno.EDQUOT), ResourceError, "full"),
+        (failure(errno.EACCES), StoreError, "writable"),
+        (failure(errno.EROFS), StoreError, "writable"),
+        (failure(errno.ENOENT), StoreError, "no such file"),
+        (failure(errno.EIO), StoreError, "cannot be read or written: Input/output error"),
+        (OSError("first line.\nsecond line"), StoreError, "written: first line"),
+        (OSError(), StoreError, "cannot be read or written"),
+    ],
+)
+def test_errors_of_the_file_system_are_explained(
+    error: OSError, kind: type[HsistreamError], message: str
+) -> None:
+    found = file_error("place.zarr", error)
+    assert type(found) is kind
+    assert "place.zarr" in str(found)
+    assert message in str(found)
+
+
+def test_our_own_errors_pass_unchanged() -> None:
+    ours = StoreError("mine")
+    with pytest.raises(StoreError) as caught, filing("place"):
+        raise ours
+    assert caught.value is ours
+
+
+def test_errors_that_are_not_of_the_file_system_pass_unchanged() -> None:
+    with pytest.raises(ConfigError), filing("place"):
+        raise ConfigError("mine")
+    with pytest.raises(ZeroDivisionError), filing("place"):
+        raise ZeroDivisionError
+
+
+def test_the_cause_is_kept() -> None:
+    cause = failure(errno.EIO)
+    with pytest.raises(StoreError) as caught, filing("place"):
+        raise cause
+    assert caught.value.__cause__ is cause

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hsistream.config import RunConfig
+from hsistream.errors import ConfigError, DamagedError, HsistreamError, StoreError
+from hsistream.runs import (
+    CONFIDENCE,
+    LABELS,
+    NO_LABEL,
+    Manifest,
+    RunDirectory,
+    StageRecord,
+    fingerprint,
+)
+from hsistream.scene.scene import Scene
+from hsistream.stages.label import layers
+from hsistream.stores.raster import RasterStore
+from tests.strategies import words
+
+HOLD = """
+import fcntl, sys
+handle = open(sys.argv[1], "a")
+fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+print("held", flush=True)
+sys.stdin.read()
+"""
+"""A process that holds a lock until its standard input ends or it is killed."""
+
+
+def begin(run: RunDirectory, config: RunConfig | None = None, identity: str = "abc") -> Manifest:
+    with run.locked():
+        return run.begin(config or RunConfig(), "scene.zarr", identity, "1")
+
+
+# --- fingerprints --------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | words(),
+    lambda inner: st.lists(inner) | st.dictionaries(words(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(words(), json_values, max_size=4))
+def test_a_fingerprint_does_not_depend_on_the_order_of_keys(values: dict[str, Any]) -> None:
+    backwards = dict(reversed(values.items()))
+    assert fingerprint(values) == fingerprint(backwards)
+
+
+@given(json_values, json_values)
+def test_different_values_have_different_fingerprints(first: Any, second: Any) -> None:
+    same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert (fingerprint(first) == fingerprint(second)) == same
+
+
+def test_a_fingerprint_keeps_its_parts_apart() -> None:
+    assert fingerprint("ab", "c") != fingerprint("a", "bc")
+    assert fingerprint("a") != fingerprint("a", None)
+
+
+# --- begin and resume ----------------------------------------------------------------------
+
+
+def test_a_new_run_writes_what_was_asked_and_what_is_done(tmp_path: Path) -> None:
+    run, config = RunDirectory(tmp_path / "run"), RunConfig.make(settings=[("seed", 5)])
+    assert not run.exists
+    manifest = begin(run, config)
+    assert run.exists
+    assert run.config() == config
+    assert run.manifest() == manifest == Manifest("scene.zarr", "abc", "1")
+
+
+def test_the_same_run_is_resumed_with_its_finished_stages(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    stages = {"views": StageRecord("f", 1.5, 2**30, 4)}
+    run.save(replace(begin(run), stages=stages))
+    assert begin(run).stages == stages
+
+
+def test_another_configuration_is_refused_and_the_differences_are_listed(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    other = RunConfig.make(settings=[("cluster.clusters", 4), ("seed", 2)])
+    with pytest.raises(ConfigError) as caught:
+        begin(run, other)
+    assert "cluster.clusters = None there, 4 here" in str(caught.value)
+    assert "seed = 0 there, 2 here" in str(caught.value)
+    assert run.config() == RunConfig()
+
+
+def test_another_scene_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    with pytest.raises(ConfigError, match="another scene"):
+        begin(run, identity="def")
+
+
+def test_a_scene_that_moved_is_the_same_scene(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    begin(run)
+    with run.locked():
+        manifest = run.begin(RunConfig(), "elsewhere/scene.zarr", "abc", "1")
+    assert manifest.scene_identity == "abc"
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="not empty"):
+        begin(RunDirectory(tmp_path))
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("left", ["run.toml", ".run.toml.partial", ".manifest.json.partial"])
+def test_a_run_killed_while_it_began_can_begin_again(tmp_path: Path, left: str) -> None:
+    (tmp_path / left).write_text("half of a fi")
+    run = RunDirectory(tmp_path)
+    begin(run)
+    assert run.config() == RunConfig()
+
+
+# --- manifest ------------------------------------------------------------------------------
+
+records = st.builds(
+    StageRecord, words(), st.floats(0, 1e6), st.integers(0, 2**50), st.integers(0, 2**40)
+)
+manifests = st.builds(
+    Manifest,
+    scene_uri=words(),
+    scene_identity=words(),
+    version=words(),
+    stages=st.dictionaries(words(), records, max_size=3),
+    warnings=st.lists(words(), max_size=3).map(tuple),
+)
+
+
+@given(manifests)
+def test_a_manifest_survives_its_file(
+    tmp_path_factory: pytest.TempPathFactory, manifest: Manifest
+) -> None:
+    run = RunDirectory(tmp_path_factory.getbasetemp() / "manifests")
+    run.save(manifest)
+    assert run.manifest() == manifest
+
+
+def test_a_folder_without_manifest_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is none"):
+        RunDirectory(tmp_path).manifest()
+    with pytest.raises(StoreError, match=r"no run\.toml"):
+        RunDirectory(tmp_path).config()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{}",
+        b'{"format": 1, "stages": [], "warnings": []}',
+        b'{"format": 1, "stages": {"views": {}}, "warnings": []}',
+        b'{"format": 1, "stages": {}, "warnings": []}',
+        b'{"format": 1, "stages": {}, "warnings": [], "scene_uri": "\xc3\x28"}',
+    ],
+)
+def test_a_damaged_manifest_is_reported_as_damage(tmp_path: Path, content: bytes) -> None:
+    run = RunDirectory(tmp_path)
+    run.manifest_path.write_bytes(content)
+    with pytest.raises(DamagedError, match="cannot be understood"):
+        run.manifest()
+
+
+def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    begin(run)
+    facts = json.loads(run.manifest_path.read_text()) | {"format": 99}
+    run.manifest_path.write_text(json.dumps(facts))
+    with pytest.raises(HsistreamError):
+        run.manifest()
+
+
+# --- lock ----------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_a_directory_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with run.locked():
+        with pytest.raises(StoreError, match="Another process"), run.locked():
+            pass
+        command = [sys.executable, "-S", "-c", HOLD, str(run.path / "lock")]
+        second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        assert b"BlockingIOError" in second.stderr
+    with run.locked():
+        pass
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    command = [sys.executable, "-S", "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StoreError, match="Another process"), run.locked():
+            pass
+        holder.kill()
+        holder.wait()
+        with run.locked():
+            pass
+
+
+# --- results -------------------------------------------------------------------------------
+
+
+def test_a_run_is_a_value_that_knows_its_paths(tmp_path: Path) -> None:
+    run = RunDirectory(str(tmp_path))
+    assert run == RunDirectory(tmp_path)
+    places = [run.manifest_path, run.page_path, run.table("a"), run.ledger("b"), run.log_path]
+    assert len(set(places)) == len(places)
+    assert all(tmp_path in place.parents for place in places)
+
+
+def test_forgetting_a_stage_drops_its_ledger_only(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for stage in ("count", "label"):
+        run.ledger(stage).mkdir(parents=True)
+    run.forget("count")
+    run.forget("never begun")
+    assert not run.ledger("count").exists()
+    assert run.ledger("label").exists()
+
+
+def test_results_open_lazily_with_their_place(tmp_path: Path, scene: Scene) -> None:
+    run, frame = RunDirectory(tmp_path), scene.frames[1]
+    store = RasterStore.create(run.labels_uri, layers(3), scene.frames, 64)
+    core = (slice(0, frame.shape[0]), slice(0, frame.shape[1]))
+    label = np.arange(frame.shape[0] * frame.shape[1]).reshape(frame.shape) % 3
+    label[0, 0] = NO_LABEL
+    confidence = np.full(frame.shape, 127)
+    confidence[0, 0] = 255
+    store.write(frame.name, LABELS, core, label.astype(np.uint16))
+    store.write(frame.name, CONFIDENCE, core, confidence.astype(np.uint8))
+    labels, margin = run.open(LABELS, frame.name), run.open(CONFIDENCE, frame.name)
+    assert labels.dims == ("y", "x")
+    assert labels.dtype == np.uint16
+    assert labels.chunks is not None
+    assert labels.rio.crs.to_epsg() == 32633
+    np.testing.assert_array_equal(labels, label)
+    assert np.isnan(margin[0, 0])
+    np.testing.assert_allclose(margin.values.ravel()[1:], 0.5)
+
+
+@pytest.mark.parametrize(("layer", "frame"), [(LABELS, "other"), ("heights", "frame0")])
+def test_results_that_are_not_there_are_refused(
+    tmp_path: Path, scene: Scene, layer: str, frame: str
+) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(StoreError, match="hsistream status"):
+        run.open(layer, frame)
+    RasterStore.create(run.labels_uri, layers(3), scene.frames, 64)
+    with pytest.raises(StoreError, match="hsistream status"):
+        run.open(layer, frame)
