@@ -39,15 +39,70 @@ from hsistream.version import __version__
 log = logging.getLogger(__name__)
 
 STAGES = (
-    Stage("statistics", 1, (), ("seed", "statistics", "reservoir", "views"), statistics.run,
-          statistics.estimate),
-    Stage("views", 1, ("statistics",), (), views.run, views.estimate),
-    Stage("codebooks", 1, ("views",), ("codebooks", "cluster"), codebooks.run, codebooks.estimate),
-    Stage("count", 1, ("codebooks",), (), count.run, count.estimate),
-    Stage("cluster", 1, ("count",), (), cluster.run, cluster.estimate),
-    Stage("label", 1, ("cluster",), (), label.run, label.estimate),
-    Stage("report", 1, ("label",), (), report.run, report.estimate),
-)  # fmt: skip
+    Stage(
+        name="statistics",
+        version=1,
+        needs=(),
+        sections=("seed", "statistics", "reservoir", "views"),
+        writes=("statistics.npz", "reservoir.npz", "pictures.npz"),
+        run=statistics.run,
+        estimate=statistics.estimate,
+    ),
+    Stage(
+        name="views",
+        version=1,
+        needs=("statistics",),
+        sections=(),
+        writes=("views.npz",),
+        run=views.run,
+        estimate=views.estimate,
+    ),
+    Stage(
+        name="codebooks",
+        version=1,
+        needs=("views",),
+        sections=("codebooks", "cluster"),
+        writes=("codebooks.npz",),
+        run=codebooks.run,
+        estimate=codebooks.estimate,
+    ),
+    Stage(
+        name="count",
+        version=1,
+        needs=("codebooks",),
+        sections=(),
+        writes=("codes.zarr", "counts.npz"),
+        run=count.run,
+        estimate=count.estimate,
+    ),
+    Stage(
+        name="cluster",
+        version=1,
+        needs=("count",),
+        sections=(),
+        writes=("clusters.npz",),
+        run=cluster.run,
+        estimate=cluster.estimate,
+    ),
+    Stage(
+        name="label",
+        version=1,
+        needs=("cluster",),
+        sections=(),
+        writes=("labels.zarr", "labels.npz"),
+        run=label.run,
+        estimate=label.estimate,
+    ),
+    Stage(
+        name="report",
+        version=1,
+        needs=("label",),
+        sections=(),
+        writes=("report/page.html", "report/map.png"),
+        run=report.run,
+        estimate=report.estimate,
+    ),
+)
 """The consensus head, in order."""
 
 TILES_PX = (1024, 512, 256, 128)
@@ -184,7 +239,7 @@ def run(
     needed = plan(scene, config, execution, directory)
     refuse(needed, execution)
     scene.check_complete()
-    target = RunDirectory(directory)
+    target = RunDirectory(Path(directory).absolute())
     with target.locked(), threadpool_limits(1):
         target.begin(config, scene.uri, scene.identity, __version__)
         tell = _logged(target, notify)
@@ -211,8 +266,8 @@ def refuse(needed: Plan, execution: Execution) -> None:
         raise MemoryBudgetError(
             f"Stage {worst.stage} needs {worst.peak_bytes / GIB:.2f} GiB with {needed.workers} "
             f"workers and tiles of {needed.tile_px} px, but may use "
-            f"{needed.limit_bytes / GIB:.2f} GiB. Use fewer workers, a smaller --tile, a smaller "
-            f"reservoir (--set reservoir.pixels=50000), or raise --memory."
+            f"{needed.limit_bytes / GIB:.2f} GiB ({needed.reserved_bytes / GIB:.2f} GiB of it for "
+            f"the libraries). {_memory_advice(needed)}"
         )
     if needed.disk_bytes > needed.free_disk_bytes:
         raise ResourceError(
@@ -220,6 +275,17 @@ def refuse(needed: Plan, execution: Execution) -> None:
             f"{needed.free_disk_bytes / GIB:.2f} GiB are free. Free some space or choose another "
             f"disk with --run."
         )
+
+
+def _memory_advice(needed: Plan) -> str:
+    """Say what would make a run fit its memory."""
+    least = f"--memory of at least {needed.peak_bytes / GIB + 0.01:.2f} GiB"
+    if needed.limit_bytes <= needed.reserved_bytes:
+        return f"Give it a {least}."
+    return (
+        f"Use fewer workers (--threads 1), a smaller --tile, a smaller reservoir "
+        f"(--set reservoir.pixels=50000), or a {least}."
+    )
 
 
 def fingerprints(scene: Scene, config: RunConfig) -> Iterator[str]:
@@ -265,7 +331,7 @@ def status(directory: str | Path) -> list[StageStatus]:
     records = target.manifest().stages
     found = []
     for stage in STAGES:
-        record = records.get(stage.name)
+        record = records.get(stage.name) if _written(stage, target) else None
         tiles = record.tiles if record else len(Ledger(target.ledger(stage.name)).finished())
         found.append(
             StageStatus(
@@ -283,7 +349,7 @@ def _run_stage(stage: Stage, context: Context) -> None:
     """Run one stage unless the manifest says that it is done."""
     manifest = context.run.manifest()
     record = manifest.stages.get(stage.name)
-    if record is not None and record.fingerprint == context.fingerprint:
+    if record and record.fingerprint == context.fingerprint and _written(stage, context.run):
         context.notify(StageFinished(stage.name, record.elapsed_s, skipped=True))
         return
     started = time.monotonic()
@@ -302,6 +368,11 @@ def _run_stage(stage: Stage, context: Context) -> None:
     )
     context.run.forget(stage.name)
     context.notify(StageFinished(stage.name, elapsed_s))
+
+
+def _written(stage: Stage, target: RunDirectory) -> bool:
+    """Tell whether all that a stage writes is there; a deleted file means it is done again."""
+    return all((target.path / name).exists() for name in stage.writes)
 
 
 def _collecting(notify: Notify, heard: list[str]) -> Notify:

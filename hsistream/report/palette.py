@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,7 +87,12 @@ def css_colours(count: int) -> list[str]:
     >>> css_colours(2)
     ['#0072b2', '#e69f00']
     """
-    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in palette(count).tolist()]
+    return [css_colour(colour) for colour in palette(count).tolist()]
+
+
+def css_colour(colour: Sequence[int]) -> str:
+    """Write red, green and blue from 0 to 255 as a CSS colour."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def scale_colours(steps: int) -> NDArray[np.uint8]:

@@ -79,14 +79,15 @@ class Stage:
     """One row of the table of stages.
 
     ``needs`` names the stages whose results it reads, ``sections`` the parts
-    of the configuration that change its result. ``version`` is raised when its
-    code changes the result.
+    of the configuration that change its result, ``writes`` what it leaves in
+    the run directory. ``version`` is raised when its code changes the result.
     """
 
     name: str
     version: int
     needs: tuple[str, ...]
     sections: tuple[str, ...]
+    writes: tuple[str, ...]
     run: Callable[[Context], None]
     estimate: Callable[[Scene, RunConfig, int], Needs]
 

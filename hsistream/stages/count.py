@@ -1,7 +1,7 @@
 """Stage 4: the one pass that codes every pixel and counts shared landmarks.
 
-Each pixel gets one code per codebook; the codes are kept, because they are a
-tenth of the scene or less, and the next pass needs nothing else.
+Each pixel gets one code per codebook; the codes are kept, because they are
+smaller than the scene and the next pass needs nothing else.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ TABLE = "labels"
 def run(context: Context) -> None:
     """Label all pixels."""
     scene = context.scene
+    RasterStore(context.run.codes_uri).check_complete(scene.frames, count_stage.LAYER)
     clusters = len(read_table(context.run.table(cluster_stage.TABLE))["centres"])
     task = partial(label_tile, scene=scene, run=context.run, fingerprint=context.fingerprint)
     tiles = context.tiles(context.tile_px)

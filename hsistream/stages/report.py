@@ -10,14 +10,9 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
-from hsistream.report.page import (
-    ClusterSummary,
-    FramePicture,
-    PageFacts,
-    StageSummary,
-    write_page,
-    write_picture,
-)
+from hsistream.report.facts import ClusterSummary, FramePicture, PageFacts, StageSummary
+from hsistream.report.page import write_page
+from hsistream.report.picture import write_picture
 from hsistream.report.quicklook import false_colour
 from hsistream.runs import (
     CONFIDENCE,

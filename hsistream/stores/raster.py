@@ -112,7 +112,8 @@ class RasterStore:
             if missing:
                 raise DamagedError(
                     f"{self.uri}/{frame.name}/{layer} lacks {len(missing)} of its storage files "
-                    f"(the first: {missing[0]}). Delete {Path(self.uri).parent} and run again."
+                    f"(the first: {missing[0]}). Delete {self.uri} and repeat the command "
+                    f"that made it."
                 )
 
     @property

@@ -36,8 +36,8 @@ def read_table(path: Path) -> Table:
             return {name: table[name] for name in table.files}
     except Exception as error:  # zip and npy parsers fail on damaged bytes with nearly anything
         raise DamagedError(
-            f"{path} fails its checksum or is cut short. Delete {path.parent} and run the same "
-            f"command again: what was in it is made again."
+            f"{path} fails its checksum or is cut short. Delete it and run the same command again: "
+            f"what was in it is made again."
         ) from error
 
 

@@ -10,17 +10,15 @@ import pytest
 from PIL import Image
 
 from hsistream.errors import StoreError
-from hsistream.report.page import (
-    LARGE_FRAMES,
+from hsistream.report.facts import (
     ClusterSummary,
     FramePicture,
     PageFacts,
     StageSummary,
     format_area,
-    render_page,
-    write_page,
-    write_picture,
 )
+from hsistream.report.page import LARGE_FRAMES, render_page, write_page
+from hsistream.report.picture import write_picture
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL
 

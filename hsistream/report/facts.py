@@ -1,0 +1,129 @@
+"""What the page and the picture show: plain values, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.runs import NO_LABEL
+
+
+@dataclass(frozen=True)
+class FramePicture:
+    """One frame, taken down by ``step`` along both axes.
+
+    ``shape`` is the (y, x) size of the whole frame; ``colour`` is (y, x, 3)
+    uint8, ``labels`` (y, x) uint16 with 65535 where there is no data,
+    ``confidence`` (y, x) float32 from 0 to 1 with NaN where there is no data.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    step: int
+    colour: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+    confidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ClusterSummary:
+    """One cluster: its size, and the (band,) mean and deviation of ``sampled`` of its pixels."""
+
+    label: int
+    pixels: int
+    area_m2: float | None
+    mean: NDArray[Any]
+    std: NDArray[Any]
+    sampled: int
+
+
+@dataclass(frozen=True)
+class StageSummary:
+    """What one stage cost."""
+
+    name: str
+    elapsed_s: float
+    peak_bytes: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class PageFacts:
+    """Everything the page says.
+
+    ``scene`` holds facts about the scene in their order; ``wavelengths_nm``
+    may be empty; ``scores`` is what :meth:`~hsistream.report.scores.Scores.to_json`
+    gives.
+    """
+
+    title: str
+    method: str
+    scene: Mapping[str, str]
+    frames: Sequence[FramePicture]
+    clusters: Sequence[ClusterSummary]
+    wavelengths_nm: tuple[float, ...]
+    good_bands: tuple[bool, ...]
+    eigenvalues: NDArray[Any] | None
+    clusters_used: int
+    clusters_suggested: int | None
+    stages: Sequence[StageSummary]
+    config_toml: str
+    warnings: Sequence[str]
+    scores: Mapping[str, Any] | None
+
+
+def largest_label(frames: Sequence[FramePicture]) -> int:
+    """Find the largest label on any picture; -1 if there is none."""
+    known = (frame.labels[frame.labels != NO_LABEL] for frame in frames)
+    return max((int(labels.max()) for labels in known if labels.size), default=-1)
+
+
+def format_area(area_m2: float, largest_m2: float | None = None) -> str:
+    """Write an area, in the unit that suits the largest one of its column.
+
+    Examples
+    --------
+    >>> [format_area(area) for area in (950, 25_300, 4_560_000)]
+    ['950 m²', '2.53 ha', '4.56 km²']
+    >>> format_area(25_300, 4_560_000)
+    '0.03 km²'
+    """
+    suits = area_m2 if largest_m2 is None else largest_m2
+    if suits < 1e4:
+        return f"{area_m2:,.0f} m²"
+    if suits < 1e6:
+        return f"{area_m2 / 1e4:,.2f} ha"
+    return f"{area_m2 / 1e6:,.2f} km²"
+
+
+def format_bytes(size_bytes: int) -> str:
+    """Write an amount of memory.
+
+    Examples
+    --------
+    >>> format_bytes(350_000_000), format_bytes(2_147_483_648)
+    ('334 MiB', '2.00 GiB')
+    """
+    if size_bytes < 2**30:
+        return f"{size_bytes / 2**20:,.0f} MiB"
+    return f"{size_bytes / 2**30:,.2f} GiB"
+
+
+def format_duration(elapsed_s: float) -> str:
+    """Write a time span.
+
+    Examples
+    --------
+    >>> [format_duration(elapsed) for elapsed in (0.042, 75, 7300)]
+    ['0.04 s', '1 min 15 s', '2 h 1 min']
+    """
+    if elapsed_s < 60:
+        return f"{elapsed_s:.2f} s" if elapsed_s < 10 else f"{elapsed_s:.0f} s"
+    minutes, seconds = divmod(round(elapsed_s), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,80 @@
+"""One picture of the map, beside the scene in false colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.files import replacing
+from hsistream.report.facts import FramePicture, largest_label
+from hsistream.report.palette import NO_DATA_RGB, css_colour, palette
+from hsistream.report.quicklook import label_image
+from hsistream.runs import NO_LABEL
+
+PICTURE_FRAMES, PICTURE_LABELS = 6, 40
+"""At most so many frames and legend entries in the picture."""
+
+
+def write_picture(frames: Sequence[FramePicture], path: Path) -> None:
+    """Write false colour and label map of the first six frames as one PNG.
+
+    Parameters
+    ----------
+    frames : sequence of FramePicture
+        The frames, side by side; a single frame has its map beside it, several
+        have theirs below.
+    path : Path
+        The PNG file; it is replaced once the new one is whole.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    shown = list(frames[:PICTURE_FRAMES])
+    colours = palette(largest_label(shown) + 1)
+    rows, columns = (1, 2) if len(shown) == 1 else (2, max(1, len(shown)))
+    figure = Figure(figsize=_picture_inches(shown, rows, columns), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for frame, photograph, label_map in zip(shown, axes, axes[len(shown) :], strict=False):
+        photograph.imshow(frame.colour)
+        photograph.set_title(frame.name, fontsize=10)
+        label_map.imshow(label_image(frame.labels, colours), interpolation="nearest")
+        label_map.set_facecolor(css_colour(NO_DATA_RGB))
+        label_map.set_title("clusters", fontsize=10)
+    for each in axes:
+        each.set(xticks=[], yticks=[], anchor="N")
+        each.spines[:].set_visible(False)
+    _add_legend(figure, shown, colours)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
+
+
+def _picture_inches(frames: Sequence[FramePicture], rows: int, columns: int) -> tuple[float, float]:
+    """Choose the size of the picture from those of its frames."""
+    tallest = max((frame.shape[0] / frame.shape[1] for frame in frames), default=1.0)
+    width = max(2.4, 9.6 / columns)
+    height = min(9.0, max(0.6, width * tallest)) + 0.25
+    return columns * width, rows * height + 0.4
+
+
+def _add_legend(figure: Any, frames: Sequence[FramePicture], colours: NDArray[np.uint8]) -> None:
+    """Name the labels below the pictures."""
+    from matplotlib.patches import Patch
+
+    found: set[int] = set().union(*(np.unique(frame.labels).tolist() for frame in frames))
+    known = sorted(found - {NO_LABEL})[:PICTURE_LABELS]
+    patches = [
+        Patch(color=css_colour(colours[label].tolist()), label=str(label)) for label in known
+    ]
+    if patches:
+        figure.legend(
+            handles=patches, loc="outside lower center", ncols=min(len(patches), 12),
+            frameon=False, fontsize=9, handlelength=1.1, handleheight=1.1, columnspacing=1.2,
+        )  # fmt: skip
