@@ -9,7 +9,7 @@ from hypothesis import settings
 from hsistream.config import Execution, RunConfig
 from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
-from hsistream.scene import ingest as ingest_module
+from hsistream.scene import layout as layout_module
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
@@ -61,6 +61,6 @@ def data_folder() -> Path:
 def _shrink_storage(patch: pytest.MonkeyPatch) -> tuple[int, int]:
     chunk_px, shard_px = 16, 32
     spectrum = FRAMES[0].bands * FRAMES[0].header.dtype.itemsize
-    patch.setattr(ingest_module, "CHUNK_SIDES_PX", (chunk_px,))
-    patch.setattr(ingest_module, "SHARD_BYTES", spectrum * shard_px**2)
+    patch.setattr(layout_module, "CHUNK_SIDES_PX", (chunk_px,))
+    patch.setattr(layout_module, "SHARD_BYTES", spectrum * shard_px**2)
     return chunk_px, shard_px

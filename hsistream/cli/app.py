@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 class Style(StrEnum):
@@ -91,8 +93,8 @@ StatisticsBy = Annotated[
     Statistics | None,
     typer.Option(
         "--statistics",
-        help="Standardise spectra over the scene, each frame, or groups of frames "
-        "([statistics.groups] in the settings). [default: scene]",
+        help="Standardise spectra over the scene, each frame, or groups of frames (named by "
+        "--set statistics.groups.FRAME=GROUP). [default: scene]",
     ),
 ]
 Scheduler = Annotated[
@@ -100,7 +102,7 @@ Scheduler = Annotated[
 ]
 TilePx = Annotated[
     int | None,
-    typer.Option("--tile", help="Tile side, px; never changes the result. [default: fits]"),
+    typer.Option("--tile", help="Tile side, px. [default: the largest that fits the memory]"),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Tiles at once without a scheduler. [default: cores]")
@@ -108,7 +110,9 @@ Threads = Annotated[
 Memory = Annotated[
     str | None, typer.Option(help='Limit such as "4 GiB". [default: half of the machine]')
 ]
-DeviceName = Annotated[Device, typer.Option("--device", help="Where networks run.")]
+DeviceName = Annotated[
+    Device, typer.Option("--device", help="Where networks run; the methods so far have none.")
+]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run directory. [default: beside the scene]")
 ]
@@ -125,6 +129,9 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             _fail("interrupted; what is finished is kept, the same command resumes", INTERRUPTED)
+        except BrokenPipeError:  # whoever read the output has enough of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
         except MemoryError:
             _fail("The machine is out of memory. See hsistream plan, and use --memory.", 4)
         except typer.Exit:
@@ -317,6 +324,9 @@ def evaluate(
         Path, typer.Option(help="Reference labels, 0 = unlabelled; any readable file.")
     ],
     key: Annotated[str | None, typer.Option(help="Variable that holds the labels.")] = None,
+    mosaic: Annotated[
+        bool, typer.Option("--mosaic", help="The truth is a folder of GeoTIFF tiles of one frame.")
+    ] = False,
     frame: Annotated[str | None, typer.Option(help="Frame to score. [default: all]")] = None,
     matching: Annotated[
         MatchingName, typer.Option(help="square: as in the DS2DL paper.")
@@ -326,9 +336,10 @@ def evaluate(
     """Score a finished run against reference labels; adds the scores to its page."""
     from hsistream.cli import output
     from hsistream.evaluation import evaluate as score
-    from hsistream.scene.read_labels import read_labels
+    from hsistream.scene.read_labels import read_label_mosaic, read_labels
 
-    found = score(run, read_labels(truth, key), frame=frame, matching=matching.value)
+    reference = read_label_mosaic(truth) if mosaic else read_labels(truth, key)
+    found = score(run, reference, frame=frame, matching=matching.value)
     output.as_json(found.to_json()) if json else output.scores(found)
 
 
@@ -392,7 +403,12 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    One thread for each numerical library, as in a dask worker: tiles are what
+    runs side by side, and counting the cores would start another process.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     app()
 
 

@@ -95,6 +95,8 @@ def run(of: RunDirectory) -> None:
     """Print where the results of a run lie, and its clusters."""
     found = run_facts(of)
     facts({name: str(found[name]) for name in ("run", "labels", "map", "page")})
+    if found["estimated"]:
+        say(f"{found['clusters']} clusters, estimated from the eigenvalues; --clusters sets them")
     say()
     total = max(1, sum(found["cluster_pixels"]))
     rows = [
@@ -114,6 +116,7 @@ def run_facts(of: RunDirectory) -> dict[str, Any]:
         "map": str(of.picture_path),
         "page": str(of.page_path),
         "clusters": len(pixels),
+        "estimated": of.config().cluster.clusters is None,
         "cluster_pixels": pixels,
         "elapsed_s": round(sum(stage.elapsed_s for stage in manifest.stages.values()), 3),
         "peak_bytes": max(stage.peak_bytes for stage in manifest.stages.values()),

@@ -41,6 +41,7 @@ class PeakMemory:
     ) -> None:
         self._stop.set()
         self._watcher.join()
+        self.peak_bytes = max(self.peak_bytes, resident_bytes())
 
     def _watch(self) -> None:
         """Sample until told to stop."""

@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import shutil
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
 from hsistream.files import filing
+from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
 from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, root_attributes
 from hsistream.scene.source import FrameHeader, Source
 from hsistream.stores import arrays
@@ -30,9 +30,6 @@ from hsistream.tiles import Tile, TileGrid, within
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 4 * 2**20
-CHUNK_SIDES_PX = (256, 128, 64)
-SHARD_BYTES = 64 * 2**20
 READ_BYTES = 128 * 2**20
 """Neighbouring shards are read from the source at once up to this size."""
 
@@ -175,9 +172,10 @@ def _write_scene(
     digest = hashlib.blake2b(digest_size=16)
     tallies = []
     total, done = sum(len(grid) for grid in grids), 0
+    started = time.monotonic()
     notify(StageStarted("ingest", total))
     for source, grid in zip(sources, grids, strict=True):
-        _create_frame(root, source.header, layout, chunk_px, shard_px)
+        create_frame(root, source.header, layout, chunk_px, shard_px)
         tally = _Tally(layout.bands)
         for tile, block, mask in _blocks(source, grid, layout.dtype):
             valid = _write_block(uri, source, tile, block, mask, options, tally)
@@ -193,57 +191,22 @@ def _write_scene(
     )
     no_data = _no_data(sources[0].header, options)
     scene = _describe_scene(uri, frames, layout, good, (chunk_px, shard_px), tallies, no_data)
-    facts = {key: value for key, value in asdict(scene).items() if key != "uri"}
-    digest.update(json.dumps(facts, default=str).encode())
-    scene = Scene(**{**vars(scene), "identity": digest.hexdigest()})
-    _write_band_coordinates(root, scene)
+    digest.update(json.dumps(_lasting_facts(scene)).encode())
+    scene = replace(scene, identity=digest.hexdigest())
+    write_band_coordinates(root, scene)
     root.attrs.update(root_attributes(scene))
     if not scene.valid_pixels:
         raise SceneError(f"No pixel of {_names(sources)} has data; a scene needs at least one.")
-    notify(StageFinished("ingest", 0.0))
+    notify(StageFinished("ingest", time.monotonic() - started))
     return scene
 
 
-def choose_storage(layout: FrameHeader, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Choose chunk and shard sizes, px per side, from the bytes of a spectrum.
-
-    A chunk holds all bands of a square of 64 to 256 px and about 4 MiB, so
-    that a spectrum and a crop both cost few reads; a shard holds whole chunks
-    up to 64 MiB, or the largest frame.
-    """
-    spectrum = layout.bands * layout.dtype.itemsize
-    chunk = next((px for px in CHUNK_SIDES_PX if px * px * spectrum <= CHUNK_BYTES), 64)
-    wanted = max(1, int(math.sqrt(SHARD_BYTES / spectrum)) // chunk)
-    needed = -(-max(max(shape) for shape in shapes) // chunk)
-    return chunk, chunk * max(1, min(wanted, needed))
-
-
-def _create_frame(
-    root: zarr.Group, header: FrameHeader, layout: FrameHeader, chunk_px: int, shard_px: int
-) -> None:
-    """Create the arrays and coordinates of one frame."""
-    group = root.create_group(header.name, attributes={"source": dict(header.attributes)})
-    mapping = {"grid_mapping": arrays.SPATIAL_REF} if header.georeference else {}
-    arrays.create_array(
-        group,
-        SPECTRA,
-        shape=(layout.bands, *header.shape),
-        dtype=layout.dtype,
-        chunks=(layout.bands, chunk_px, chunk_px),
-        shards=(layout.bands, shard_px, shard_px),
-        dimensions=["band", "y", "x"],
-        attributes=mapping,
-    )
-    arrays.create_array(
-        group,
-        VALID,
-        shape=header.shape,
-        dtype=np.bool_,
-        chunks=(shard_px, shard_px),
-        dimensions=["y", "x"],
-        attributes={"long_name": "pixel has data", **mapping},
-    )
-    arrays.write_georeference(group, header.georeference, header.shape)
+def _lasting_facts(scene: Scene) -> dict[str, Any]:
+    """Choose the facts, beside the pixels, that make a scene what it is; no sums of floats."""
+    facts = asdict(scene)
+    for frame in facts["frames"]:
+        del frame["brightness"]
+    return {key: value for key, value in facts.items() if key not in ("uri", "notes")}
 
 
 def _blocks(
@@ -388,25 +351,6 @@ def _describe_scene(
         no_data=no_data,
         notes=tuple(notes),
     )
-
-
-def _write_band_coordinates(root: zarr.Group, scene: Scene) -> None:
-    """Give every frame its spectral coordinates, by the CF conventions."""
-    for frame in scene.frames:
-        group = root[frame.name]
-        assert isinstance(group, zarr.Group)
-        names = ["good_wavelengths"]
-        quality = np.asarray(scene.good_bands, np.uint8)
-        arrays.create_vector(group, names[0], "band", quality, {"long_name": "1 = good band"})
-        for name, values, attributes in (
-            ("wavelength", scene.wavelengths_nm, {"standard_name": "radiation_wavelength"}),
-            ("fwhm", scene.fwhm_nm, {"long_name": "full width at half maximum"}),
-        ):
-            if values:
-                vector = np.asarray(values, np.float64)
-                arrays.create_vector(group, name, "band", vector, {**attributes, "units": "nm"})
-                names.append(name)
-        group[SPECTRA].attrs["coordinates"] = " ".join(names)
 
 
 def _names(sources: Sequence[Source]) -> str:

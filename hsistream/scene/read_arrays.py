@@ -230,7 +230,7 @@ def resolve_axes(options: ReadOptions, shape: tuple[int, ...], where: str) -> st
     """
     if options.axes is None and len(shape) != 3:
         raise SceneError(
-            f"A cube has three axes, but {where} has the shape {shape}. Use --shape Y X if it is "
+            f"A cube has three axes, but {where} has the shape {shape}. Use --shape YxX if it is "
             f"stored as (band, pixel), or --axes yx if it is an image of one band."
         )
     return check_axes(options.axes or "yxb", shape, where)
@@ -342,7 +342,7 @@ def _no_cube(path: Path, members: Mapping[str, Member]) -> str:
             f"is an image of one band, use --axes yx; if a cube stored as (band, pixel), --shape."
         )
     return (
-        f"A cube of three axes is needed, but {path} holds {found}. Use --shape Y X if the cube is "
+        f"A cube of three axes is needed, but {path} holds {found}. Use --shape YxX if the cube is "
         f"stored as (band, pixel), or --axes yx if it is an image of one band."
     )
 
@@ -354,7 +354,7 @@ def _axes_needed(path: Path, member: Member) -> str:
     if len(member.shape) == 2:
         return (
             f"The axes of {path} must be told; its shape is {member.shape}. Use --axes yx if it is "
-            f"an image of one band, or --shape Y X if it is stored as (band, pixel)."
+            f"an image of one band, or --shape YxX if it is stored as (band, pixel)."
         )
     last = "y, x and band" if len(member.shape) == 3 else "three axes"
     return (

@@ -17,13 +17,11 @@ from hsistream.events import Event, Progress, StageFinished, StageStarted
 from hsistream.georeference import Georeference
 from hsistream.scene.ingest import (
     BAD_BAND_SHARE,
-    CHUNK_BYTES,
-    SHARD_BYTES,
     IngestOptions,
-    choose_storage,
     find_missing,
     ingest,
 )
+from hsistream.scene.layout import CHUNK_BYTES, SHARD_BYTES, choose_storage
 from hsistream.scene.scene import Scene
 from hsistream.scene.source import FrameHeader, Source
 from hsistream.stores import arrays

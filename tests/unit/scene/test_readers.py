@@ -531,7 +531,7 @@ REFUSED = [
     Refused("npz several", "a.npz", _npz(a=make_cube(), b=make_cube()), "--key a"),
     Refused("npz key", "a.npz", _npz(cube=make_cube()), "no array 'c'", ReadOptions(key="c")),
     Refused("npz labels", "a.npz", _npz(gt=LABELS), "label map"),
-    Refused("npz flat", "a.npz", _npz(cube=LABELS * 1.5), "--shape Y X"),
+    Refused("npz flat", "a.npz", _npz(cube=LABELS * 1.5), "--shape YxX"),
     Refused("npz objects", "a.npz", _npz(cube=OBJECTS), "object"),
     Refused("npz complex", "a.npz", _npz(cube=make_cube("c8")), "complex"),
     Refused("npz truth", "a.npz", _npz(cube=make_cube("?")), "bool"),
