@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,12 +71,22 @@ def fit_codebook(
     size = min(centroids, len(values))
     state = np.random.SeedSequence(seed).generate_state(1)[0]
     model = KMeans(size, n_init=starts, max_iter=ITERATIONS, tol=TOLERANCE, random_state=int(state))
-    with threadpool_limits(1), warnings.catch_warnings():
-        # Fewer different pixels than centroids: those left over are dropped below.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with threadpool_limits(1), few_kinds_allowed():
         codes = model.fit(values).labels_
     used = np.bincount(codes, minlength=size) > 0
     return np.asarray(model.cluster_centers_[used], np.float32)
+
+
+@contextmanager
+def few_kinds_allowed() -> Iterator[None]:
+    """Silence k-means where pixels are of fewer kinds than it has centroids; those are dropped.
+
+    Filters of warnings are shared by threads: one that fits codebooks on
+    several threads enters this before it starts them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def stack_codebooks(view: str, codebooks: Sequence[NDArray[np.float32]]) -> Codebooks:

@@ -16,6 +16,7 @@ from scipy import linalg
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from hsistream.consensus.codebooks import few_kinds_allowed
 from hsistream.consensus.kernels import count_pairs, nearest_two
 from hsistream.consensus.projections import fix_signs
 
@@ -158,11 +159,12 @@ def find_centres(
         What :func:`label_pixels` needs, and nothing that grows with the scene.
     """
     places = unit_rows(pixel_coordinates(codes, starts, coordinates))
-    distinct = min(clusters, len(np.unique(places.round(9), axis=0)))
+    size = min(clusters, len(np.unique(places.round(9), axis=0)))
     state = np.random.SeedSequence(seed).generate_state(1)[0]
-    with threadpool_limits(1):
-        model = KMeans(distinct, n_init=tries, random_state=int(state)).fit(places)
-    order = np.argsort(-np.bincount(model.labels_, minlength=distinct), kind="stable")
+    with threadpool_limits(1), few_kinds_allowed():
+        model = KMeans(size, n_init=tries, random_state=int(state)).fit(places)
+    mass = np.bincount(model.labels_, minlength=size)
+    order = np.argsort(-mass, kind="stable")[: np.count_nonzero(mass)]
     return Partition(coordinates, np.ascontiguousarray(model.cluster_centers_[order]))
 
 

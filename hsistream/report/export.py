@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.shutil import copy as convert
 from rasterio.transform import Affine
@@ -118,7 +119,7 @@ def _translated(path: Path) -> Iterator[None]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             yield
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:  # the second is not one of the first
             raise StoreError(
                 f"{path} cannot be written: {error}. Check that the folder may be written to and "
                 f"that its disk is not full."

@@ -12,12 +12,16 @@ INTERVAL_S = 0.05
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process and of all its children, bytes."""
-    total = 0
+    """Resident memory of this process and of all its children, bytes.
+
+    A child that is still a copy of its parent, between fork and exec, shares
+    the parent's pages and is not counted.
+    """
     own = psutil.Process()
-    for process in [own, *own.children(recursive=True)]:
+    total, line = int(own.memory_info().rss), own.cmdline()
+    for process in own.children(recursive=True):
         with suppress(psutil.Error):
-            total += process.memory_info().rss
+            total += process.memory_info().rss if process.cmdline() != line else 0
     return total
 
 

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.consensus.codebooks import Codebooks, fit_codebook, stack_codebooks
+from hsistream.consensus.codebooks import (
+    Codebooks,
+    few_kinds_allowed,
+    fit_codebook,
+    stack_codebooks,
+)
 from hsistream.events import Progress, StageStarted
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs
@@ -28,7 +33,7 @@ def run(context: Context) -> None:
     jobs = list(product(enumerate(config.views.names), enumerate(sizes)))
     context.notify(StageStarted("codebooks", len(jobs)))
     found: dict[tuple[str, int], NDArray[np.float32]] = {}
-    with ThreadPoolExecutor(context.threads) as pool:
+    with few_kinds_allowed(), ThreadPoolExecutor(context.threads) as pool:
         futures = {
             pool.submit(
                 fit_codebook,

@@ -84,9 +84,6 @@ def test_a_disk_that_fills_up_leaves_no_scene(tmp_path: Path, mount: Mount) -> N
     assert not any(disk.iterdir())
 
 
-@pytest.mark.xfail(
-    reason="an error of GDAL that is no RasterioError is not translated", strict=True
-)
 def test_a_disk_that_fills_up_leaves_no_map(finished: RunDirectory, mount: Mount) -> None:
     disk = mount("size=8k")
     assert "full" in command("export", finished.path, disk / "maps").refusal(1)

@@ -112,7 +112,6 @@ def test_the_number_of_clusters_is_estimated(make_scene: MakeScene) -> None:
     assert 2 <= len(np.unique(labels)) <= 12
 
 
-@pytest.mark.xfail(reason="find_centres keeps empty clusters, and lets a warning of k-means out")
 def test_fewer_kinds_of_pixels_than_clusters_is_a_warning(make_scene: MakeScene) -> None:
     cube = np.repeat(_fields((1, 3)), 20, axis=0)
     scene = make_scene(cube)
