@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import hsistream as hs
-from hsistream.scene.read_labels import read_labels
+from hsistream.readers.labels import read_labels
 
 SCENES = ("salinasA", "salinas150", "samson", "muufl90", "moffett50", "hysu", "enmap_potsdam")
 METHODS = ("kmeans", "consensus")

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from hsistream.config import Execution, RunConfig
     from hsistream.evaluation import evaluate
     from hsistream.pipeline import plan, run
+    from hsistream.readers.sources import open_sources
     from hsistream.runs import RunDirectory
     from hsistream.runtime.cluster import connect
     from hsistream.scene.ingest import ingest
-    from hsistream.scene.readers import open_sources
     from hsistream.scene.scene import Frame, Scene
     from hsistream.tiles import Tile, TileGrid
 
@@ -51,7 +51,7 @@ _HOME = {
     "connect": "runtime.cluster",
     "evaluate": "evaluation",
     "ingest": "scene.ingest",
-    "open_sources": "scene.readers",
+    "open_sources": "readers.sources",
     "plan": "pipeline",
     "run": "pipeline",
 }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from hsistream.scene.cube_source import CubeSource
+from hsistream.readers.cube_source import CubeSource
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import TileGrid, Window
 

@@ -209,10 +209,10 @@ def ingest(
     """Turn files into a scene store, streamed; several files become frames of one scene."""
     from hsistream.cli import output, request
     from hsistream.cli.progress import shown
+    from hsistream.readers.options import ReadOptions
+    from hsistream.readers.sources import open_sources
     from hsistream.scene.ingest import IngestOptions
     from hsistream.scene.ingest import ingest as write_scene
-    from hsistream.scene.read_options import ReadOptions
-    from hsistream.scene.readers import open_sources
 
     reading = ReadOptions(
         key=key,
@@ -336,7 +336,7 @@ def evaluate(
     """Score a finished run against reference labels; adds the scores to its page."""
     from hsistream.cli import output
     from hsistream.evaluation import evaluate as score
-    from hsistream.scene.read_labels import read_label_mosaic, read_labels
+    from hsistream.readers.labels import read_label_mosaic, read_labels
 
     reference = read_label_mosaic(truth) if mosaic else read_labels(truth, key)
     found = score(run, reference, frame=frame, matching=matching.value)

@@ -116,7 +116,8 @@ def test_fewer_kinds_of_pixels_than_clusters_is_a_warning(make_scene: MakeScene)
     cube = np.repeat(_fields((1, 3)), 20, axis=0)
     scene = make_scene(cube)
     target = scene.with_suffix(".run")
-    outcome = command("cluster", scene, "--clusters", 5, "--run", target, *QUIET)
+    plain = ("--set", "views.spatial=['plain']")  # the others tell edges of a field from its inside
+    outcome = command("cluster", scene, "--clusters", 5, "--run", target, *plain, *QUIET)
     assert outcome.code == 0, outcome.err
     assert "warning: 5 clusters were asked for, but only 3" in outcome.err
     assert "sklearn" not in outcome.err

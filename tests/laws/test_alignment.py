@@ -12,9 +12,9 @@ from hsistream.config import Execution, RunConfig
 from hsistream.consensus.views import HALO
 from hsistream.errors import TileError
 from hsistream.pipeline import run
+from hsistream.readers.sources import open_sources
 from hsistream.runs import LABELS, NO_LABEL
 from hsistream.scene.ingest import ingest
-from hsistream.scene.readers import open_sources
 from hsistream.scene.scene import Frame, Scene
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.tiles import TileGrid, size

@@ -11,9 +11,9 @@ import pytest
 
 from hsistream.config import Execution, RunConfig
 from hsistream.pipeline import run
+from hsistream.readers.sources import open_sources
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.ingest import ingest
-from hsistream.scene.readers import open_sources
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
 from hsistream.stores.raster import RasterStore

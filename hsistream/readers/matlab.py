@@ -16,13 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import io
 
-from hsistream.scene.cube_source import (
-    CubeSource,
-    WindowedArray,
-    check_type,
-    cube_header,
-)
-from hsistream.scene.read_arrays import (
+from hsistream.readers.arrays import (
     FWHM_KEYS,
     NO_DATA_KEYS,
     WAVELENGTH_KEYS,
@@ -33,8 +27,14 @@ from hsistream.scene.read_arrays import (
     resolve_axes,
     unfold,
 )
-from hsistream.scene.read_options import ReadOptions
-from hsistream.scene.unpacking import readable, spilled
+from hsistream.readers.cube_source import (
+    CubeSource,
+    WindowedArray,
+    check_type,
+    cube_header,
+)
+from hsistream.readers.options import ReadOptions
+from hsistream.readers.unpacking import readable, spilled
 
 MATLAB_TYPES = {
     "double": "f8", "single": "f4", "logical": "?", "int8": "i1", "int16": "i2", "int32": "i4",

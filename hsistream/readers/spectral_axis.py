@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hsistream.errors import SceneError
-from hsistream.scene.read_options import ReadOptions
+from hsistream.readers.options import ReadOptions
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,14 @@ from pathlib import Path
 import pytest
 
 from hsistream.errors import SceneError
-from hsistream.scene.envi_header import find_data, find_header, parse_envi_header, read_envi_header
-from hsistream.scene.read_options import ReadOptions
-from hsistream.scene.spectral_axis import BandFacts, parse_numbers, spectral_axis
+from hsistream.readers.envi_header import (
+    find_data,
+    find_header,
+    parse_envi_header,
+    read_envi_header,
+)
+from hsistream.readers.options import ReadOptions
+from hsistream.readers.spectral_axis import BandFacts, parse_numbers, spectral_axis
 
 HEADER = """ENVI
 description = {

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
+from hsistream.readers.spectral_axis import SpectralAxis
+from hsistream.readers.unpacking import readable
 from hsistream.scene.source import FrameHeader
-from hsistream.scene.spectral_axis import SpectralAxis
-from hsistream.scene.unpacking import readable
 from hsistream.tiles import Window
 
 LARGEST_ITEM = 8

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
-from hsistream.scene.cube_source import CubeSource, check_axes, check_type, cube_header
-from hsistream.scene.read_arrays import Member, choose_cube
-from hsistream.scene.read_options import ReadOptions
+from hsistream.readers.arrays import Member, choose_cube
+from hsistream.readers.cube_source import CubeSource, check_axes, check_type, cube_header
+from hsistream.readers.options import ReadOptions
+from hsistream.readers.spectral_axis import BandFacts, SpectralAxis, spectral_axis
+from hsistream.readers.unpacking import readable
 from hsistream.scene.scene import ROOT_KEY, Scene
 from hsistream.scene.source import FrameHeader
-from hsistream.scene.spectral_axis import BandFacts, SpectralAxis, spectral_axis
-from hsistream.scene.unpacking import readable
 from hsistream.tiles import Window
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hsistream.errors import SceneError
-from hsistream.scene.spectral_axis import BandFacts, parse_numbers
+from hsistream.readers.spectral_axis import BandFacts, parse_numbers
 
 DATA_TYPES = {
     1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16",

@@ -27,18 +27,18 @@ from rasterio.windows import Window as RasterWindow
 
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
-from hsistream.scene.cube_source import check_type, native
-from hsistream.scene.envi_header import (
+from hsistream.readers.cube_source import check_type, native
+from hsistream.readers.envi_header import (
     TIFF_SUFFIXES,
     EnviHeader,
     find_data,
     find_header,
     read_envi_header,
 )
-from hsistream.scene.read_options import ReadOptions
+from hsistream.readers.options import ReadOptions
+from hsistream.readers.spectral_axis import BandFacts, parse_numbers, spectral_axis
+from hsistream.readers.unpacking import readable, temporary_folder
 from hsistream.scene.source import FrameHeader
-from hsistream.scene.spectral_axis import BandFacts, parse_numbers, spectral_axis
-from hsistream.scene.unpacking import readable, temporary_folder
 from hsistream.tiles import Window
 
 log = logging.getLogger(__name__)

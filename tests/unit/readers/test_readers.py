@@ -18,10 +18,10 @@ from rasterio.transform import Affine
 from scipy import io
 
 from hsistream.errors import ConfigError, SceneError
+from hsistream.readers.mosaic import MosaicSource
+from hsistream.readers.rasters import RasterSource
+from hsistream.readers.sources import ReadOptions, open_sources, read_label_mosaic, read_labels
 from hsistream.scene.ingest import ingest
-from hsistream.scene.read_mosaic import MosaicSource
-from hsistream.scene.read_rasters import RasterSource
-from hsistream.scene.readers import ReadOptions, open_sources, read_label_mosaic, read_labels
 from hsistream.scene.scene import Scene
 from hsistream.scene.source import Source
 from hsistream.scene.synthetic import synthetic_frames

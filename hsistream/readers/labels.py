@@ -11,20 +11,20 @@ import zarr
 from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
-from hsistream.scene.envi_header import TIFF_SUFFIXES, find_header
-from hsistream.scene.read_arrays import Member, listing, npz_members
-from hsistream.scene.read_matlab import load_variable, mat_members
-from hsistream.scene.read_mosaic import MosaicSource, join_mosaic
-from hsistream.scene.read_options import ReadOptions
-from hsistream.scene.read_rasters import (
+from hsistream.readers.arrays import Member, listing, npz_members
+from hsistream.readers.envi_header import TIFF_SUFFIXES, find_header
+from hsistream.readers.matlab import load_variable, mat_members
+from hsistream.readers.mosaic import MosaicSource, join_mosaic
+from hsistream.readers.options import ReadOptions
+from hsistream.readers.rasters import (
     ENVI_DRIVER,
     TIFF_DRIVER,
     RasterSource,
     data_file,
     describe_raster,
 )
-from hsistream.scene.read_zarr import is_zarr, zarr_members
-from hsistream.scene.unpacking import readable
+from hsistream.readers.unpacking import readable
+from hsistream.readers.zarr_stores import is_zarr, zarr_members
 
 Labels = NDArray[np.integer[Any]]
 

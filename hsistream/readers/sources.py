@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from hsistream.errors import SceneError
-from hsistream.scene.cube_source import CubeSource
-from hsistream.scene.envi_header import DATA_SUFFIXES, TIFF_SUFFIXES, find_header
-from hsistream.scene.read_arrays import open_npy, open_npz
-from hsistream.scene.read_labels import read_label_mosaic, read_labels
-from hsistream.scene.read_matlab import open_mat
-from hsistream.scene.read_mosaic import MosaicSource, hint_mosaic, join_mosaic
-from hsistream.scene.read_options import ReadOptions
-from hsistream.scene.read_rasters import RasterSource, data_file, open_envi, open_tiff
-from hsistream.scene.read_zarr import SceneSource, is_zarr, open_zarr
+from hsistream.readers.arrays import open_npy, open_npz
+from hsistream.readers.cube_source import CubeSource
+from hsistream.readers.envi_header import DATA_SUFFIXES, TIFF_SUFFIXES, find_header
+from hsistream.readers.labels import read_label_mosaic, read_labels
+from hsistream.readers.matlab import open_mat
+from hsistream.readers.mosaic import MosaicSource, hint_mosaic, join_mosaic
+from hsistream.readers.options import ReadOptions
+from hsistream.readers.rasters import RasterSource, data_file, open_envi, open_tiff
+from hsistream.readers.zarr_stores import SceneSource, is_zarr, open_zarr
 from hsistream.scene.source import Source
 
 __all__ = [

@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
-from hsistream.scene.read_rasters import RasterSource
+from hsistream.readers.rasters import RasterSource
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window, within
 

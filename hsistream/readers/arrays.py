@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
-from hsistream.scene.cube_source import (
+from hsistream.readers.cube_source import (
     CubeSource,
     WindowedArray,
     check_axes,
@@ -22,9 +22,9 @@ from hsistream.scene.cube_source import (
     cube_header,
     is_number,
 )
-from hsistream.scene.read_options import ReadOptions
-from hsistream.scene.spectral_axis import BandFacts, SpectralAxis, spectral_axis
-from hsistream.scene.unpacking import UnpackedArray, readable
+from hsistream.readers.options import ReadOptions
+from hsistream.readers.spectral_axis import BandFacts, SpectralAxis, spectral_axis
+from hsistream.readers.unpacking import UnpackedArray, readable
 
 CUBE_KEY = "cube"
 MASK_KEY = "valid"
