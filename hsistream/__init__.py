@@ -14,7 +14,8 @@ from hsistream.version import __version__
 if TYPE_CHECKING:
     from hsistream.config import Execution, RunConfig
     from hsistream.evaluation import evaluate
-    from hsistream.pipeline import plan, run
+    from hsistream.pipeline import run
+    from hsistream.planning import plan
     from hsistream.readers.sources import open_sources
     from hsistream.runs import RunDirectory
     from hsistream.runtime.cluster import connect
@@ -52,7 +53,7 @@ _HOME = {
     "evaluate": "evaluation",
     "ingest": "scene.ingest",
     "open_sources": "readers.sources",
-    "plan": "pipeline",
+    "plan": "planning",
     "run": "pipeline",
 }
 

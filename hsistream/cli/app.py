@@ -11,12 +11,32 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hsistream.cli.arguments import (
+    Clusters,
+    ConfigFile,
+    Device,
+    DeviceName,
+    Json,
+    MatchingName,
+    Memory,
+    Method,
+    RunArgument,
+    RunOption,
+    SceneArgument,
+    Scheduler,
+    Seed,
+    Settings,
+    Show,
+    StatisticsBy,
+    Style,
+    Threads,
+    TilePx,
+)
 from hsistream.errors import HsistreamError
 from hsistream.version import __version__
 
@@ -34,88 +54,6 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-
-
-class Style(StrEnum):
-    """How progress is shown."""
-
-    auto = "auto"
-    bar = "bar"
-    log = "log"
-    none = "none"
-
-
-class Device(StrEnum):
-    """Where networks run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Statistics(StrEnum):
-    """Over which frames spectra are standardised together."""
-
-    scene = "scene"
-    frame = "frame"
-    group = "group"
-
-
-class MatchingName(StrEnum):
-    """How clusters are matched to classes."""
-
-    rectangular = "rectangular"
-    square = "square"
-
-
-SceneArgument = Annotated[Path, typer.Argument(help="Scene store made by: hsistream ingest.")]
-RunArgument = Annotated[Path, typer.Argument(help="Run directory made by: hsistream cluster.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Show = Annotated[
-    Style, typer.Option("--progress", help="Progress on stderr; auto: bars on a terminal.")
-]
-Method = Annotated[
-    str | None,
-    typer.Option("--method", help="Preset; see: hsistream methods. [default: consensus]"),
-]
-Clusters = Annotated[
-    int | None, typer.Option("--clusters", min=1, help="Number of clusters. [default: estimated]")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with settings; see: methods --settings.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="One setting, section.key=value; may be repeated; wins."),
-]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Random seed. [default: 0]")]
-StatisticsBy = Annotated[
-    Statistics | None,
-    typer.Option(
-        "--statistics",
-        help="Standardise spectra over the scene, each frame, or groups of frames (named by "
-        "--set statistics.groups.FRAME=GROUP). [default: scene]",
-    ),
-]
-Scheduler = Annotated[
-    str, typer.Option(help="none (threads), local:N (processes) or a dask scheduler's address.")
-]
-TilePx = Annotated[
-    int | None,
-    typer.Option("--tile", help="Tile side, px. [default: the largest that fits the memory]"),
-]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Tiles at once without a scheduler. [default: cores]")
-]
-Memory = Annotated[
-    str | None, typer.Option(help='Limit such as "4 GiB". [default: half of the machine]')
-]
-DeviceName = Annotated[
-    Device, typer.Option("--device", help="Where networks run; the methods so far have none.")
-]
-RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Run directory. [default: beside the scene]")
-]
 
 
 def reporting(command: Callable[..., None]) -> Callable[..., None]:
@@ -255,15 +193,15 @@ def plan(
     json: Json = False,
 ) -> None:
     """Say what a run will need, stage by stage, without reading a pixel."""
-    from hsistream import pipeline
+    from hsistream import planning
     from hsistream.cli import output, request
     from hsistream.scene.scene import Scene
 
     asked = request.config(method, config, clusters, None, statistics, settings)
     execution = request.execution(tile, scheduler, threads, memory, "auto")
-    found = pipeline.plan(Scene.open(scene), asked, execution, run)
+    found = planning.plan(Scene.open(scene), asked, execution, run)
     output.as_json(found.to_json()) if json else output.plan(found)
-    pipeline.refuse(found, execution)
+    planning.refuse(found, execution)
 
 
 @app.command()

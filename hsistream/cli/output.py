@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hsistream.config import GIB, PRESETS, RunConfig
-from hsistream.pipeline import Plan, StageStatus
+from hsistream.pipeline import StageStatus
+from hsistream.planning import Plan
 from hsistream.report.scores import Scores
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
@@ -34,6 +35,17 @@ def say(line: str = "") -> None:
 def as_json(facts: Any) -> None:
     """Write one JSON object to stdout."""
     say(json.dumps(facts, indent=2, default=str))
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "frame"), counted(86, "frame")
+    ('1 frame', '86 frames')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def facts(pairs: Mapping[str, str]) -> None:
@@ -60,7 +72,8 @@ def scene(of: Scene) -> None:
     pairs = {
         "scene": of.uri,
         "identity": of.identity,
-        "size": f"{of.pixels:,} pixels in {len(of.frames)} frames, {of.valid_pixels:,} with data",
+        "size": f"{of.pixels:,} pixels in {counted(len(of.frames), 'frame')}, "
+        f"{of.valid_pixels:,} with data",
         "bands": f"{of.bands} {of.dtype}, {good} good, {of.bands - good} bad",
     }
     if of.wavelengths_nm:
@@ -128,7 +141,7 @@ def plan(of: Plan) -> None:
     """Print a plan."""
     facts(
         {
-            "scene": f"{of.scene_uri}: {of.pixels:,} pixels in {of.frames} frames",
+            "scene": f"{of.scene_uri}: {of.pixels:,} pixels in {counted(of.frames, 'frame')}",
             "tiles": f"{of.tile_px} px, {of.workers} at once",
             "memory": f"{of.peak_bytes / GIB:.2f} GiB at most, in all processes together "
             f"(limit {of.limit_bytes / GIB:.2f} GiB, libraries {of.reserved_bytes / GIB:.2f} GiB)",

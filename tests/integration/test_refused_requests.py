@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream import pipeline
+from hsistream import planning
 from hsistream.runs import RunDirectory
 from hsistream.runtime import cluster
 from hsistream.scene.scene import Scene
@@ -337,7 +337,7 @@ def test_too_little_memory_names_the_stage_and_what_helps(
     beyond_libraries_mib: int,
     helps: list[str],
 ) -> None:
-    monkeypatch.setattr(pipeline, "resident_bytes", lambda: 100 * 2**20)
+    monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * 2**20)
     libraries = command("plan", scene.uri, "--json").json["reserved_bytes"]
     memory = f"{libraries // 2**20 + beyond_libraries_mib} MiB"
     asked = ("cluster", scene.uri, "--run", tmp_path / "run", "--memory", memory)
@@ -350,7 +350,7 @@ def test_too_little_memory_names_the_stage_and_what_helps(
 def test_memory_that_the_advice_names_suffices(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "resident_bytes", lambda: 100 * 2**20)
+    monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * 2**20)
     asked = ("cluster", scene.uri, "--run", tmp_path / "run", "--clusters", 3, "--threads", 1)
     sentence = command(*asked, "--memory", "10 MiB").refusal(4)
     advised = re.search(r"--memory of at least ([\d.]+ GiB)", sentence)

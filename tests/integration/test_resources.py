@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream import pipeline
+from hsistream import planning
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from tests.integration.commands import QUIET, command, start
@@ -59,7 +59,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
 ) -> None:
     disk = mount(f"size={size_kib}k")
     asked = ("cluster", scene.uri, "--run", disk / "run", *OPTIONS)
-    monkeypatch.setattr(pipeline, "_free_disk", _enough_disk)
+    monkeypatch.setattr(planning, "_free_disk", _enough_disk)
     assert "is full" in command(*asked).refusal(4)
     assert command("status", disk / "run").code in (1, 3)
 

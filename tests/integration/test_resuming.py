@@ -14,11 +14,12 @@ import pytest
 from hsistream import pipeline
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Event, Progress
-from hsistream.pipeline import STAGES, run
+from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import IngestOptions, ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import synthetic_frames
+from hsistream.stages.table import STAGES
 from tests.integration.commands import command
 from tests.laws.results import pixel_bytes, stored_bytes
 

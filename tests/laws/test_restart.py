@@ -14,11 +14,12 @@ import pytest
 
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Event, Progress, StageStarted
-from hsistream.pipeline import STAGES, run, status
+from hsistream.pipeline import run, status
 from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import synthetic_frames
+from hsistream.stages.table import STAGES
 from tests.integration.commands import command, start
 from tests.laws.results import pixel_bytes, stored_bytes
 

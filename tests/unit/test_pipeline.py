@@ -10,17 +10,11 @@ import pytest
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError, StoreError
 from hsistream.events import Event, StageFinished
-from hsistream.pipeline import (
-    STAGES,
-    default_directory,
-    fingerprints,
-    plan,
-    refuse,
-    run,
-    status,
-)
+from hsistream.pipeline import default_directory, fingerprints, run, status
+from hsistream.planning import plan, refuse
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.stages.table import STAGES
 
 NAMES = [stage.name for stage in STAGES]
 MARKS_IN_DIRECTORY = 6

@@ -1,0 +1,199 @@
+"""What a run will need, said before a pixel is read, and refused if it is too much."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hsistream.config import GIB, Execution, RunConfig
+from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
+from hsistream.runtime.memory import resident_bytes
+from hsistream.scene.scene import Scene
+from hsistream.stages import statistics
+from hsistream.stages.table import STAGES
+
+TILES_PX = (1024, 512, 256, 128)
+"""Tile sizes that are tried, largest first, where the user names none."""
+
+LATE_BYTES = 160 * 2**20
+"""Memory that libraries take after the plan: compiled kernels, codecs, plots."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """What one stage will need, in bytes; ``peak_bytes`` is of all processes together."""
+
+    stage: str
+    tiles: int
+    task_bytes: int
+    peak_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will need, and what it may use."""
+
+    scene_uri: str
+    frames: int
+    pixels: int
+    valid_pixels: int
+    tile_px: int
+    workers: int
+    reserved_bytes: int
+    limit_bytes: int
+    free_disk_bytes: int
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def peak_bytes(self) -> int:
+        """Promised peak of the resident memory of all processes."""
+        return max(stage.peak_bytes for stage in self.stages)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk that the run directory takes, at most."""
+        return sum(stage.disk_bytes for stage in self.stages)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the plan as plain values."""
+        return {**asdict(self), "peak_bytes": self.peak_bytes, "disk_bytes": self.disk_bytes}
+
+
+def plan(
+    scene: Scene,
+    config: RunConfig,
+    execution: Execution = Execution(),
+    directory: str | Path | None = None,
+) -> Plan:
+    """Say what a run will need, without reading a pixel.
+
+    Parameters
+    ----------
+    scene : Scene
+        What to cluster.
+    config : RunConfig
+        What is asked.
+    execution : Execution
+        How to run it; a tile size that is not given is chosen to fit.
+    directory : str or Path, optional
+        Where the results go, for the free disk; beside the scene by default.
+
+    Returns
+    -------
+    Plan
+        Tiles, memory and disk of every stage. It may exceed its limits:
+        :func:`run` refuses then.
+
+    Raises
+    ------
+    ConfigError
+        If the scene cannot be clustered as asked.
+    """
+    _check_request(scene, config)
+    workers = execution.workers
+    fewer = [max(1, workers >> halvings) for halvings in range(workers.bit_length())]
+    for count_of_workers in fewer if execution.scheduler == "none" else [workers]:
+        for tile_px in (execution.tile_px,) if execution.tile_px else TILES_PX:
+            found = _plan(scene, config, execution, tile_px, count_of_workers, directory)
+            if found.peak_bytes <= found.limit_bytes:
+                return found
+    return found
+
+
+def refuse(needed: Plan, execution: Execution) -> None:
+    """Refuse a plan that exceeds the memory or the disk.
+
+    Raises
+    ------
+    MemoryBudgetError
+        Naming the stage that needs most, and what would help.
+    ResourceError
+        If the disk is too small.
+    """
+    worst = max(needed.stages, key=lambda stage: stage.peak_bytes)
+    if worst.peak_bytes > needed.limit_bytes:
+        raise MemoryBudgetError(
+            f"Stage {worst.stage} needs {worst.peak_bytes / GIB:.2f} GiB with {needed.workers} "
+            f"workers and tiles of {needed.tile_px} px, but may use "
+            f"{needed.limit_bytes / GIB:.2f} GiB ({needed.reserved_bytes / GIB:.2f} GiB of it for "
+            f"the libraries). {_memory_advice(needed)}"
+        )
+    if needed.disk_bytes > needed.free_disk_bytes:
+        raise ResourceError(
+            f"The run needs up to {needed.disk_bytes / GIB:.2f} GiB of disk, but only "
+            f"{needed.free_disk_bytes / GIB:.2f} GiB are free. Free some space or choose another "
+            f"disk with --run."
+        )
+
+
+def _memory_advice(needed: Plan) -> str:
+    """Say what would make a run fit its memory."""
+    least = f"--memory of at least {needed.peak_bytes / GIB + 0.01:.2f} GiB"
+    if needed.limit_bytes <= needed.reserved_bytes:
+        return f"Give it a {least}."
+    return (
+        f"Use fewer workers (--threads 1), a smaller --tile (without --tile, the largest that fits "
+        f"is taken), a smaller reservoir (--set reservoir.pixels=50000), or a {least}."
+    )
+
+
+def _check_request(scene: Scene, config: RunConfig) -> None:
+    """Refuse what the scene cannot give, before a pixel is read."""
+    statistics.statistics_groups(scene, config.statistics)
+    if not scene.valid_pixels:
+        raise SceneError(f"Pixels with data are needed, but {scene.uri} has none.")
+    wanted = config.cluster.clusters
+    if wanted is not None and wanted > scene.valid_pixels:
+        raise ConfigError(
+            f"At most one cluster per pixel can be found, but --clusters is {wanted} and "
+            f"{scene.uri} has {scene.valid_pixels} valid pixels."
+        )
+
+
+def _plan(
+    scene: Scene,
+    config: RunConfig,
+    execution: Execution,
+    tile_px: int,
+    workers: int,
+    directory: str | Path | None,
+) -> Plan:
+    """Plan with one tile size and number of workers."""
+    tile_px = _fitting(tile_px, scene)
+    processes = 1 + (workers if execution.scheduler != "none" else 0)
+    reserved = (resident_bytes() + LATE_BYTES) * processes
+    stages = []
+    for stage in STAGES:
+        needs = stage.estimate(scene, config, tile_px)
+        task, driver = sum(needs.task.values()), sum(needs.driver.values())
+        peak = reserved + driver + task * min(workers, max(1, needs.tiles))
+        stages.append(StagePlan(stage.name, needs.tiles, task, peak, needs.disk_bytes))
+    return Plan(
+        scene_uri=scene.uri,
+        frames=len(scene.frames),
+        pixels=scene.pixels,
+        valid_pixels=scene.valid_pixels,
+        tile_px=tile_px,
+        workers=workers,
+        reserved_bytes=reserved,
+        limit_bytes=execution.memory_bytes or psutil.virtual_memory().total // 2,
+        free_disk_bytes=_free_disk(Path(directory or scene.uri)),
+        stages=tuple(stages),
+    )
+
+
+def _fitting(tile_px: int, scene: Scene) -> int:
+    """Cut a tile that is larger than every frame, so that storage is not padded to it."""
+    side = max(max(frame.shape) for frame in scene.frames)
+    return min(tile_px, -(-side // 16) * 16)
+
+
+def _free_disk(path: Path) -> int:
+    """Free bytes on the disk that holds, or will hold, ``path``."""
+    existing = next((p for p in (path, *path.absolute().parents) if p.exists()), Path())
+    return shutil.disk_usage(existing).free
