@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
 from typing import Literal
 
 from rich.console import Console
@@ -31,12 +34,40 @@ LOG_EVERY_S = 10.0
 @contextmanager
 def shown(style: Style) -> Iterator[Notify]:
     """Give a listener that shows events in a style; ``auto`` draws bars on a terminal only."""
+    chosen: AbstractContextManager[Notify]
     if style == "none":
-        yield _warnings_only
+        chosen = nullcontext(_warnings_only)
     elif style == "bar" or (style == "auto" and sys.stderr.isatty()):
-        yield from _bars()
+        chosen = contextmanager(_bars)()
     else:
-        yield _Lines()
+        chosen = nullcontext(_Lines())
+    with chosen as notify, _heeding_interrupts(notify) as listener:
+        yield listener
+
+
+@contextmanager
+def _heeding_interrupts(notify: Notify) -> Iterator[Notify]:
+    """See that Ctrl-C is heeded at the next event at the latest.
+
+    Python drops an interrupt that arrives where nothing can be raised, such as
+    in a finaliser; the run would then go on to its end.
+    """
+    asked = threading.Event()
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    def listen(event: Event) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        notify(event)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield listen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _warnings_only(event: Event) -> None:

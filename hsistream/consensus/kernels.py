@@ -174,12 +174,18 @@ def nearest_two(
     clusters, size = centres.shape
     place = np.empty(size, np.float64)
     for p in range(pixels):
-        place[:] = 0.0
+        for i in range(size):
+            place[i] = 0.0
         for j in range(books):
-            place += coordinates[starts[j] + codes[j, p]]
-        length = math.sqrt((place * place).sum())
-        if length > 0.0:
-            place /= length
+            landmark = starts[j] + codes[j, p]
+            for i in range(size):
+                place[i] += coordinates[landmark, i]
+        length = 0.0
+        for i in range(size):
+            length += place[i] * place[i]
+        scale = 1.0 / math.sqrt(length) if length > 0.0 else 0.0
+        for i in range(size):
+            place[i] *= scale
         first, second, winner = np.inf, np.inf, 0
         for k in range(clusters):
             distance = 0.0

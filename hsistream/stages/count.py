@@ -21,6 +21,7 @@ from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
+from hsistream.stages.statistics import valid_pixels
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, size, within
@@ -95,7 +96,7 @@ def count_tile(
         codes[:, ~valid] = no_code(codebooks)
     frame = scene.frames[tile.frame].name
     RasterStore(run.codes_uri).write(frame, LAYER, tile.core, codes)
-    counts = count_landmarks(codes.reshape(len(codes), -1)[:, valid.ravel()], starts)
+    counts = count_landmarks(valid_pixels(codes, valid), starts)
     present = np.flatnonzero(counts.diagonal())
     return {"landmarks": present, "counts": counts[np.ix_(present, present)]}
 

@@ -26,6 +26,7 @@ from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
 from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.statistics import valid_pixels
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, Window, size
@@ -75,13 +76,12 @@ def label_tile(tile: Tile, *, scene: Scene, run: RunDirectory, fingerprint: str)
     partition, starts = _load_partition(run.table(cluster_stage.TABLE), fingerprint)
     frame = scene.frames[tile.frame].name
     codes = RasterStore(run.codes_uri).read(frame, count_stage.LAYER, tile.core, leading=1)
-    codes = codes.reshape(len(codes), -1)
     valid = codes[0] != np.iinfo(codes.dtype).max
-    found, margin = label_pixels(codes[:, valid], starts, partition)
+    found, margin = label_pixels(valid_pixels(codes, valid), starts, partition)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
-    label.reshape(-1)[valid] = found
-    confidence.reshape(-1)[valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
+    label[valid] = found
+    confidence[valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
     store = RasterStore(run.labels_uri)
     store.write(frame, LABELS, tile.core, label)
     store.write(frame, CONFIDENCE, tile.core, confidence)
