@@ -37,6 +37,7 @@ from hsistream.cli.arguments import (
     Threads,
     TilePx,
 )
+from hsistream.cli.process import settle
 from hsistream.errors import HsistreamError
 from hsistream.version import __version__
 
@@ -341,12 +342,8 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line.
-
-    One thread for each numerical library, as in a dask worker: tiles are what
-    runs side by side, and counting the cores would start another process.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    """Run the command line."""
+    settle()
     app()
 
 
