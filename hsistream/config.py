@@ -212,11 +212,12 @@ class RunConfig(_Section):
             raise ConfigError(_explain(error)) from error
 
     def to_toml(self) -> str:
-        """Write the configuration with all defaults, so that it can be read without the code."""
+        """Write all settings, so that they can be read without the code; None is left out."""
         plain, sections = [], []
         for key, value in self.model_dump(mode="json").items():
             if isinstance(value, dict):
-                sections += ["", f"[{key}]", *_toml_lines(value)]
+                known = ((name, each) for name, each in value.items() if each is not None)
+                sections += ["", f"[{key}]", *(f"{n} = {_toml_value(v)}" for n, v in known)]
             else:
                 plain.append(f"{key} = {_toml_value(value)}")
         return "\n".join([*plain, *sections]) + "\n"
@@ -368,11 +369,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         )
     return flat
-
-
-def _toml_lines(section: Mapping[str, Any]) -> list[str]:
-    """Write the keys of one section; None is left out, which reads back as the default."""
-    return [f"{key} = {_toml_value(value)}" for key, value in section.items() if value is not None]
 
 
 def _toml_value(value: Any) -> str:

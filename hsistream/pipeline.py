@@ -147,6 +147,7 @@ def _run_stage(stage: Stage, context: Context) -> None:
     manifest = context.run.manifest()
     record = manifest.stages.get(stage.name)
     if record and record.fingerprint == context.fingerprint and _written(stage, context.run):
+        context.run.forget(stage.name)  # a kill may have left what is no longer needed
         context.notify(StageFinished(stage.name, record.elapsed_s, skipped=True))
         return
     started = time.monotonic()

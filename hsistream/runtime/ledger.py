@@ -39,11 +39,6 @@ class Ledger:
                 write_text(known, header)
         return cls(path)
 
-    @property
-    def empty(self) -> bool:
-        """Whether no tile is finished."""
-        return not self.finished()
-
     def finished(self) -> set[str]:
         """Keys of the finished tiles."""
         return {entry.stem for entry in self.path.glob(f"[!.]*{_SUFFIX}")}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from hsistream.config import Execution, RunConfig
@@ -12,6 +13,7 @@ from hsistream.runs import RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction, map_tiles
 from hsistream.scene.scene import Scene
+from hsistream.stores.raster import Layer, RasterStore
 from hsistream.tiles import Tile, TileGrid
 
 
@@ -33,23 +35,10 @@ class Context:
         """Tiles of all frames, in order."""
         return scene_tiles(self.scene, tile_px, halo)
 
-    def work(
-        self,
-        stage: str,
-        function: TileFunction,
-        tiles: list[Tile],
-        tile_px: int,
-        prepare: Callable[[], Any] | None = None,
-    ) -> Ledger:
-        """Do the tiles of a stage that are not done yet.
-
-        ``prepare`` creates the store that the tasks write, when none of them
-        has been done.
-        """
+    def work(self, stage: str, function: TileFunction, tiles: list[Tile], tile_px: int) -> Ledger:
+        """Do the tiles of a stage that are not done yet, and give what they returned."""
         ledger = Ledger.open(self.run.ledger(stage), self.fingerprint, tile_px)
         finished = ledger.finished()
-        if prepare is not None and not finished:
-            prepare()
         todo = [tile for tile in tiles if tile.key not in finished]
         done = len(tiles) - len(todo)
         self.notify(StageStarted(stage, len(tiles), done))
@@ -58,6 +47,27 @@ class Context:
             done += 1
             self.notify(Progress(stage, done, len(tiles)))
         return ledger
+
+    def write(
+        self,
+        stage: str,
+        function: TileFunction,
+        tiles: list[Tile],
+        store: RasterStore,
+        layers: Sequence[Layer],
+    ) -> Ledger:
+        """Do the tiles of a stage whose tasks write their cores to a raster store.
+
+        The store is created when no tile is done; without it none is.
+        """
+        if not store.exists:
+            self.run.forget(stage)
+        ledger = Ledger.open(self.run.ledger(stage), self.fingerprint, self.tile_px)
+        if not ledger.finished():
+            RasterStore.create(store.uri, layers, self.scene.frames, self.tile_px)
+        for frame, layer in product(self.scene.frames, layers):
+            store.check(frame.name, layer.name, TileGrid(frame.shape, self.tile_px))
+        return self.work(stage, function, tiles, self.tile_px)
 
 
 Bytes = Mapping[str, int]

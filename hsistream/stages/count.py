@@ -44,14 +44,8 @@ def run(context: Context) -> None:
         fingerprint=context.fingerprint,
     )
     tiles = context.tiles(context.tile_px, views_stage.halo(config.views))
-    layer = _layer(codebooks)
-    ledger = context.work(
-        "count",
-        task,
-        tiles,
-        context.tile_px,
-        lambda: RasterStore.create(context.run.codes_uri, [layer], scene.frames, context.tile_px),
-    )
+    store = RasterStore(context.run.codes_uri)
+    ledger = context.write("count", task, tiles, store, [_layer(codebooks)])
     starts = codebooks_stage.landmark_starts(codebooks)
     counts = np.zeros((starts[-1], starts[-1]), np.int64)
     for _, table in ledger.results(tiles):

@@ -41,15 +41,8 @@ def run(context: Context) -> None:
     clusters = len(read_table(context.run.table(cluster_stage.TABLE))["centres"])
     task = partial(label_tile, scene=scene, run=context.run, fingerprint=context.fingerprint)
     tiles = context.tiles(context.tile_px)
-    ledger = context.work(
-        "label",
-        task,
-        tiles,
-        context.tile_px,
-        lambda: RasterStore.create(
-            context.run.labels_uri, layers(clusters), scene.frames, context.tile_px
-        ),
-    )
+    store = RasterStore(context.run.labels_uri)
+    ledger = context.write("label", task, tiles, store, layers(clusters))
     write_table(context.run.table(TABLE), _collect(ledger, tiles, scene, clusters))
 
 

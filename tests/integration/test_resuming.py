@@ -178,3 +178,29 @@ def test_the_log_has_one_object_per_event(finished: RunDirectory) -> None:
     events = [json.loads(line) for line in finished.log_path.read_text().splitlines()]
     ended = [event["stage"] for event in events if event["event"] == "StageFinished"]
     assert ended[: len(STAGES)] == [stage.name for stage in STAGES]  # others may look again
+
+
+@pytest.mark.parametrize(("stage", "store"), [("count", "codes.zarr"), ("label", "labels.zarr")])
+def test_a_store_deleted_in_the_middle_of_its_stage_is_written_again(
+    scene: Scene, finished: RunDirectory, tmp_path: Path, stage: str, store: str
+) -> None:
+    execution = Execution(tile_px=32, threads=1)
+    with pytest.raises(StoppedError):
+        run(scene, CONFIG, tmp_path / "run", execution=execution, notify=_stop_at(stage, 5))
+    shutil.rmtree(tmp_path / "run" / store)
+    done = run(scene, CONFIG, tmp_path / "run", execution=execution)
+    assert stored_bytes(done) == stored_bytes(finished)
+
+
+@pytest.mark.parametrize("store", ["codes.zarr", "labels.zarr", "clusters.npz", "report"])
+def test_a_result_that_was_deleted_is_made_again(
+    own_run: RunDirectory, scene: Scene, finished: RunDirectory, store: str
+) -> None:
+    path = own_run.path / store
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert command("status", own_run.path).code == 3
+    outcome = command(*_cluster(scene, own_run, "--clusters", 3, "--tile", 32))
+    assert outcome.code == 0, outcome.err
+    assert "statistics: done before" in outcome.err
+    assert path.exists()
+    assert stored_bytes(own_run) == stored_bytes(finished)

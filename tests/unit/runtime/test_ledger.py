@@ -14,7 +14,7 @@ TILES = list(TileGrid((20, 30), 10, frame=2))
 
 def test_a_new_ledger_is_empty(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "count", "mark", 10)
-    assert ledger.empty
+    assert not ledger.finished()
     assert ledger.finished() == set()
 
 
@@ -22,7 +22,7 @@ def test_what_is_noted_is_finished_and_read_back_in_the_order_asked_for(tmp_path
     ledger = Ledger.open(tmp_path / "count", "mark", 10)
     for number in (4, 0, 2):
         ledger.note(TILES[number], {"pixels": np.asarray(number), "sum": np.arange(number)})
-    assert not ledger.empty
+    assert ledger.finished()
     assert ledger.finished() == {"2-0-0", "2-0-2", "2-1-1"}
     found = list(ledger.results([TILES[0], TILES[2], TILES[4]]))
     assert [tile for tile, _ in found] == [TILES[0], TILES[2], TILES[4]]
@@ -43,8 +43,8 @@ def test_other_work_or_another_tile_size_starts_afresh(
     tmp_path: Path, mark: str, tile_px: int
 ) -> None:
     Ledger.open(tmp_path / "count", "mark", 10).note(TILES[1], {"pixels": np.asarray(7)})
-    assert Ledger.open(tmp_path / "count", mark, tile_px).empty
-    assert Ledger.open(tmp_path / "count", "mark", 10).empty
+    assert not Ledger.open(tmp_path / "count", mark, tile_px).finished()
+    assert not Ledger.open(tmp_path / "count", "mark", 10).finished()
 
 
 @pytest.mark.parametrize("header", [b"", b"{", b"\xff\xfe"])
@@ -52,13 +52,13 @@ def test_a_damaged_header_starts_afresh(tmp_path: Path, header: bytes) -> None:
     ledger = Ledger.open(tmp_path / "count", "mark", 10)
     ledger.note(TILES[1], {"pixels": np.asarray(7)})
     (ledger.path / "ledger.json").write_bytes(header)
-    assert Ledger.open(tmp_path / "count", "mark", 10).empty
+    assert not Ledger.open(tmp_path / "count", "mark", 10).finished()
 
 
 def test_a_half_written_result_is_not_finished(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "count", "mark", 10)
     (ledger.path / f".{TILES[0].key}.npz.partial").write_bytes(b"PK")
-    assert Ledger.open(tmp_path / "count", "mark", 10).empty
+    assert not Ledger.open(tmp_path / "count", "mark", 10).finished()
 
 
 def test_a_result_noted_twice_counts_once(tmp_path: Path) -> None:
