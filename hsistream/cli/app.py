@@ -110,10 +110,12 @@ def options(
     ] = False,
 ) -> None:
     """Take the options that all commands share."""
-    level = logging.DEBUG if debug else logging.WARNING
-    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("hsistream").setLevel(level)
-    logging.getLogger("rasterio").setLevel(logging.DEBUG if debug else logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    for name, quiet in (("hsistream", logging.WARNING), ("rasterio", logging.ERROR)):
+        logger = logging.getLogger(name)  # not the root: dask would tell all it does
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG if debug else quiet)
 
 
 @app.command()
