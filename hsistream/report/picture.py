@@ -15,6 +15,8 @@ from hsistream.report.palette import NO_DATA_RGB, css_colour, palette
 from hsistream.report.quicklook import label_image
 from hsistream.runs import NO_LABEL
 
+TITLE_CHARACTERS = 132
+"""Characters of the titles of one row."""
 PICTURE_FRAMES, PICTURE_LABELS = 6, 40
 """At most so many frames and legend entries in the picture."""
 
@@ -44,7 +46,7 @@ def write_picture(frames: Sequence[FramePicture], path: Path) -> None:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for frame, photograph, label_map in zip(shown, axes, axes[len(shown) :], strict=False):
         photograph.imshow(frame.colour)
-        photograph.set_title(frame.name, fontsize=10)
+        photograph.set_title(_short(frame.name, columns), fontsize=10)
         label_map.imshow(label_image(frame.labels, colours), interpolation="nearest")
         label_map.set_facecolor(css_colour(NO_DATA_RGB))
         label_map.set_title("clusters", fontsize=10)
@@ -54,6 +56,12 @@ def write_picture(frames: Sequence[FramePicture], path: Path) -> None:
     _add_legend(figure, shown, colours)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
+
+
+def _short(name: str, columns: int) -> str:
+    """Cut a long name in its middle, so that neighbours do not meet."""
+    most = TITLE_CHARACTERS // columns
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
 def _picture_inches(frames: Sequence[FramePicture], rows: int, columns: int) -> tuple[float, float]:

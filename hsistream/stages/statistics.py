@@ -28,7 +28,7 @@ from hsistream.scene.statistics import BandSums, in_reservoir, reservoir_thresho
 from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages.pictures import assemble, picture_step, sample
 from hsistream.stores.tables import Table, write_table
-from hsistream.tiles import Tile, Window, size, strips
+from hsistream.tiles import Tile, Window, size, strips, within
 
 TABLE = "statistics"
 RESERVOIR = "reservoir"
@@ -113,8 +113,9 @@ def measure_tile(
     parts: list[Table] = []
     shown: list[NDArray[Any]] = []
     step, bands = picture_step(scene), list(shown_bands(scene))
+    mask = scene.valid(tile.frame, tile.core)
     for window in strips(tile.core, scene.chunk_px):
-        valid = scene.valid(tile.frame, window)
+        valid = mask[within(window, tile.core)]
         raw = scene.read(tile.frame, window)
         shown.append(sample(raw[bands], window, step))
         if not valid.any():
