@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hsistream.config import GIB, PRESETS, RunConfig
+from hsistream.errors import ConfigError
 from hsistream.pipeline import StageStatus
 from hsistream.planning import Plan
 from hsistream.report.scores import Scores
@@ -190,5 +191,10 @@ def methods() -> None:
 
 def settings(method: str | None) -> None:
     """Print all settings of a method with their defaults."""
-    known = [] if method != "kmeans" else [("cluster.clusters", 8)]
-    say(RunConfig.make(method, settings=known).to_toml().rstrip())
+    try:
+        text = RunConfig.make(method).to_toml()
+    except ConfigError:  # a method that cannot estimate the number of clusters
+        example = "clusters = 8"
+        text = RunConfig.make(method, settings=[("cluster.clusters", 8)]).to_toml()
+        text = text.replace(example, f"{example}  # an example: this method needs the number")
+    say(text.rstrip())
