@@ -130,6 +130,11 @@ class ClusterSection(_Section):
     """Largest number of clusters that an estimate may give."""
     starts: Annotated[int, Field(ge=1, le=100)] = 10
 
+    @property
+    def largest(self) -> int:
+        """Number of clusters, or the most that an estimate may give."""
+        return self.clusters or self.most
+
 
 class RunConfig(_Section):
     """What is asked of a run: everything that may change its result."""

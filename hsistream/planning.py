@@ -189,8 +189,7 @@ def _plan(
 
 def _fitting(tile_px: int, scene: Scene) -> int:
     """Cut a tile that is larger than every frame, so that storage is not padded to it."""
-    side = max(max(frame.shape) for frame in scene.frames)
-    return min(tile_px, -(-side // 16) * 16)
+    return min(tile_px, -(-scene.longest_side // 16) * 16)
 
 
 def _free_disk(path: Path) -> int:

@@ -110,6 +110,11 @@ class Scene:
         return sum(frame.valid_pixels for frame in self.frames)
 
     @cached_property
+    def longest_side(self) -> int:
+        """Largest height or width of a frame, px."""
+        return max(max(frame.shape) for frame in self.frames)
+
+    @cached_property
     def itemsize(self) -> int:
         """Bytes of one stored value."""
         return np.dtype(self.dtype).itemsize

@@ -13,6 +13,7 @@ from hsistream.runs import RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction, map_tiles
 from hsistream.scene.scene import Scene
+from hsistream.scene.statistics import reservoir_thresholds
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.tiles import Tile, TileGrid
 
@@ -100,6 +101,17 @@ class Stage:
     writes: tuple[str, ...]
     run: Callable[[Context], None]
     estimate: Callable[[Scene, RunConfig, int], Needs]
+
+
+def reservoir_pixels(scene: Scene, config: RunConfig) -> int:
+    """Count the pixels of the reservoir, about: all of a small scene."""
+    return min(scene.valid_pixels, config.reservoir.pixels)
+
+
+def frame_thresholds(scene: Scene, config: RunConfig) -> tuple[float, ...]:
+    """Share of its pixels that each frame gives to the reservoir."""
+    valid = [frame.valid_pixels for frame in scene.frames]
+    return tuple(reservoir_thresholds(valid, config.reservoir.pixels))
 
 
 def scene_tiles(scene: Scene, tile_px: int, halo: int = 0) -> list[Tile]:

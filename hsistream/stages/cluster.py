@@ -15,7 +15,7 @@ from hsistream.consensus.landmarks import (
 )
 from hsistream.events import StageStarted, Warned
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs
+from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
 from hsistream.stages import views as views_stage
@@ -79,8 +79,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     sizes = codebooks_stage.codebook_sizes(config)
     landmarks = sum(sizes) * len(config.views.names)
-    pixels = min(scene.valid_pixels, config.reservoir.pixels)
-    clusters = config.cluster.clusters or config.cluster.most
+    pixels = reservoir_pixels(scene, config)
+    clusters = config.cluster.largest
     values = views_stage.components(config.views, scene) * len(config.views.spatial)
     return Needs(
         tiles=0,

@@ -18,7 +18,7 @@ from hsistream.consensus.codebooks import (
 )
 from hsistream.events import Progress, StageStarted
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs
+from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import views as views_stage
 from hsistream.stores.tables import Table, read_table, write_table
 
@@ -56,7 +56,7 @@ def run(context: Context) -> None:
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs: the views of the reservoir, and k-means on one of them."""
-    pixels = min(scene.valid_pixels, config.reservoir.pixels)
+    pixels = reservoir_pixels(scene, config)
     values = views_stage.components(config.views, scene) * len(config.views.spatial)
     centroids = max(codebook_sizes(config))
     return Needs(
@@ -71,7 +71,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 def codebook_sizes(config: RunConfig) -> list[int]:
     """Centroids of the codebooks of one view: multiples of the number of clusters."""
-    clusters = config.cluster.clusters or config.cluster.most
+    clusters = config.cluster.largest
     books = config.codebooks
     return [multiple * clusters for multiple in books.multiples for _ in range(books.draws)]
 

@@ -58,8 +58,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     sizes = codebooks_stage.codebook_sizes(config)
     books = len(sizes) * len(config.views.names)
     landmarks = sum(sizes) * len(config.views.names)
-    side = max(max(frame.shape) for frame in scene.frames)
-    pixels = min(tile_px, side) ** 2
+    pixels = min(tile_px, scene.longest_side) ** 2
     code = 1 if max(sizes) < 256 else 2
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),

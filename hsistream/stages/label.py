@@ -54,8 +54,7 @@ def cluster_pixels(run: RunDirectory) -> NDArray[np.int64]:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     books = len(codebooks_stage.codebook_sizes(config)) * len(config.views.names)
-    side = max(max(frame.shape) for frame in scene.frames)
-    pixels = min(tile_px, side) ** 2
+    pixels = min(tile_px, scene.longest_side) ** 2
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"codes, and decoding": 4 * books * pixels, "labels": 24 * pixels},

@@ -23,7 +23,7 @@ from hsistream.runs import (
     RunDirectory,
 )
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs
+from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import label as label_stage
 from hsistream.stages import statistics as statistics_stage
@@ -39,7 +39,7 @@ def run(context: Context) -> None:
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs: pictures, and the spectra of the reservoir."""
-    pixels = min(scene.valid_pixels, config.reservoir.pixels)
+    pixels = reservoir_pixels(scene, config)
     shown = min(scene.pixels, PICTURE_PIXELS)
     spectra = pixels * scene.bands * (scene.itemsize + 8)
     driver = {"pictures": 60 * shown, "reservoir spectra": spectra}

@@ -24,8 +24,8 @@ from hsistream.events import Notify, Warned
 from hsistream.report.quicklook import false_colour_bands
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
-from hsistream.scene.statistics import BandSums, in_reservoir, reservoir_thresholds
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.scene.statistics import PIXELS_AT_ONCE, BandSums, in_reservoir
+from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages.pictures import assemble, picture_step, sample
 from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, Window, size, strips, within
@@ -62,9 +62,7 @@ def run(context: Context) -> None:
         measure_tile,
         scene=scene,
         seed=config.seed,
-        thresholds=tuple(
-            reservoir_thresholds([f.valid_pixels for f in scene.frames], config.reservoir.pixels)
-        ),
+        thresholds=frame_thresholds(scene, config),
         unit_norm="l2" in config.views.spectral,
     )
     tiles = context.tiles(scene.shard_px)
@@ -89,13 +87,13 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs; its tiles are those of the storage."""
     spectrum = scene.bands * scene.itemsize
     strip = scene.chunk_px * scene.shard_px
-    wanted = min(scene.valid_pixels, config.reservoir.pixels)
+    wanted = reservoir_pixels(scene, config)
     kept = wanted * spectrum
     return Needs(
         tiles=len(scene_tiles(scene, scene.shard_px)),
         task={
             "strip as stored, and decoding": 3 * strip * spectrum,
-            "float64 working copy": 3 * 8192 * scene.bands * 8,
+            "float64 working copy": 3 * PIXELS_AT_ONCE * scene.bands * 8,
             "outer products": 4 * scene.bands**2 * 8,
         },
         driver={"reservoir spectra": 2 * kept, "neighbour differences": kept // 4},
@@ -223,8 +221,8 @@ def from_table(table: Table) -> Constants:
 def _unit_sums(pixels: NDArray[Any]) -> BandSums:
     """Sum over unit-norm spectra, in float64, a few at a time."""
     sums = BandSums.empty(len(pixels))
-    for first in range(0, pixels.shape[1], 8192):
-        part = pixels[:, first : first + 8192].astype(np.float64)
+    for first in range(0, pixels.shape[1], PIXELS_AT_ONCE):
+        part = pixels[:, first : first + PIXELS_AT_ONCE].astype(np.float64)
         sums = sums.merge(BandSums.from_pixels(projections.unit_length(part)))
     return sums
 
@@ -311,8 +309,8 @@ class _Pairs:
             group = int(self.group_of_frame[tile.frame])
             own = table["spectra"][table["paired"]]
             for neighbour in (table["right"], table["lower"]):
-                for first in range(0, len(own), 8192):
-                    part = slice(first, first + 8192)
+                for first in range(0, len(own), PIXELS_AT_ONCE):
+                    part = slice(first, first + PIXELS_AT_ONCE)
                     both = own[part][:, self.good], neighbour[part][:, self.good]
                     yield group, both[0].astype(np.float64), both[1].astype(np.float64)
 

@@ -21,8 +21,8 @@ from hsistream.consensus.projections import unit_length
 from hsistream.consensus.views import HALO, spatial_view
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.scene.statistics import in_reservoir, reservoir_thresholds
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.scene.statistics import in_reservoir
+from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages.statistics import Constants
 from hsistream.stores.tables import Table, read_table, write_table
@@ -50,9 +50,7 @@ def run(context: Context) -> None:
         run=context.run,
         views=config.views,
         seed=config.seed,
-        thresholds=tuple(
-            reservoir_thresholds([f.valid_pixels for f in scene.frames], config.reservoir.pixels)
-        ),
+        thresholds=frame_thresholds(scene, config),
         fingerprint=context.fingerprint,
     )
     tiles = context.tiles(tile_px, halo(config.views))
@@ -63,7 +61,7 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs; its tiles have a fixed size."""
     fixed = fixed_tile_px(scene)
-    pixels = min(scene.valid_pixels, config.reservoir.pixels)
+    pixels = reservoir_pixels(scene, config)
     values = 4 * pixels * components(config.views, scene) * len(config.views.spatial)
     return Needs(
         tiles=len(scene_tiles(scene, fixed)),
@@ -91,8 +89,7 @@ def components(views: ViewsSection, scene: Scene) -> int:
 
 def view_bytes(scene: Scene, views: ViewsSection, tile_px: int) -> dict[str, int]:
     """Memory of :func:`tile_views`, term by term."""
-    side = max(max(frame.shape) for frame in scene.frames)
-    edge = min(tile_px, side) + 2 * halo(views)
+    edge = min(tile_px, scene.longest_side) + 2 * halo(views)
     strip = min(scene.chunk_px, edge) * edge
     largest = max(
         min(scene.bands, count)
