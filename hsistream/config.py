@@ -43,7 +43,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """The named choices of ``--method``: a summary, and the settings that differ from the defaults."""
 
 GIB = 2**30
-_UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 class _Section(BaseModel):
@@ -284,25 +283,6 @@ class Execution:
         if self.scheduler.startswith("local:"):
             return int(self.scheduler.removeprefix("local:"))
         return self.threads or len(os.sched_getaffinity(0))
-
-
-def parse_bytes(text: str) -> int:
-    """Read a size such as ``"1.5 GiB"``.
-
-    Examples
-    --------
-    >>> parse_bytes("1.5 GiB")
-    1610612736
-
-    Raises
-    ------
-    ConfigError
-        If the text is not a number with a unit.
-    """
-    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", text)
-    if not match or match[2].lower() not in _UNITS:
-        raise ConfigError(f'A size such as "4 GiB" is needed, but {text!r} was found.')
-    return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

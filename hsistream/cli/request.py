@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hsistream.config import Execution, RunConfig, parse_bytes, parse_setting
+from hsistream.config import GIB, Execution, RunConfig, parse_setting
 from hsistream.errors import ConfigError
+
+_UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 def config(
@@ -50,3 +52,22 @@ def shape(text: str | None) -> tuple[int, int] | None:
     if not match:
         raise ConfigError(f"--shape needs HEIGHTxWIDTH, such as 95x120, but is {text!r}.")
     return int(match[1]), int(match[2])
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as ``"1.5 GiB"``.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5 GiB")
+    1610612736
+
+    Raises
+    ------
+    ConfigError
+        If the text is not a number with a unit.
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)\s*", text)
+    if not match or match[2].lower() not in _UNITS:
+        raise ConfigError(f'A size such as "4 GiB" is needed, but {text!r} was found.')
+    return int(float(match[1]) * _UNITS[match[2].lower()])

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hsistream.config import PRESETS, Execution, RunConfig, parse_bytes, parse_setting
+from hsistream.cli.request import parse_bytes
+from hsistream.config import PRESETS, Execution, RunConfig, parse_setting
 from hsistream.errors import ConfigError
 from tests.strategies import words
 
