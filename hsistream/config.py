@@ -19,123 +19,22 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hsistream.errors import ConfigError
-
-SpectralName = Literal["z", "l2", "mnf"]
-SpatialName = Literal["plain", "gaussian", "edge"]
-GroupBy = Literal["scene", "frame", "group"]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "consensus": {
-            "summary": "landmark consensus of many small codebooks over six views (default)",
-            "settings": {},
-        },
-        "kmeans": {
-            "summary": "k-means on 20 principal components of z-scored spectra: the baseline",
-            "settings": {
-                "views": {"spectral": ["z"], "spatial": ["plain"]},
-                "codebooks": {"multiples": [1], "draws": 1, "starts": 10},
-            },
-        },
-    }
+from hsistream.presets import PRESETS
+from hsistream.sections import (
+    ClusterSection,
+    CodebooksSection,
+    EncoderSection,
+    ReservoirSection,
+    Section,
+    StatisticsSection,
+    TrainingSection,
+    ViewsSection,
 )
-"""The named choices of ``--method``: a summary, and the settings that differ from the defaults."""
 
 GIB = 2**30
 
 
-class _Section(BaseModel):
-    """A frozen section of the configuration; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StatisticsSection(_Section):
-    """Over which frames spectra are standardised together."""
-
-    by: GroupBy = "scene"
-    groups: dict[str, str] = Field(default_factory=dict)
-    """Frame name to group name, for ``by = "group"``."""
-
-    @model_validator(mode="after")
-    def _groups_are_named(self) -> StatisticsSection:
-        if (self.by == "group") != bool(self.groups):
-            raise ValueError(
-                'by = "group" and a table [statistics.groups] (frame = "group") belong together'
-            )
-        return self
-
-
-class ReservoirSection(_Section):
-    """The seeded sample of pixels from which codebooks are learnt."""
-
-    pixels: Annotated[int, Field(ge=100, le=2_000_000)] = 100_000
-
-
-class ViewsSection(_Section):
-    """Spectral projections and spatial filters whose products are the views."""
-
-    spectral: tuple[SpectralName, ...] = ("z", "mnf")
-    spatial: tuple[SpatialName, ...] = ("plain", "gaussian", "edge")
-    z_components: Annotated[int, Field(ge=1, le=200)] = 20
-    l2_components: Annotated[int, Field(ge=1, le=200)] = 20
-    mnf_components: Annotated[int, Field(ge=1, le=200)] = 12
-    weights: dict[str, Weight] = Field(default_factory=dict)
-    """View name (such as ``"mnf.edge"``) to weight; a view that is not named weighs 1."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the views, ``spectral.spatial``, in order."""
-        return tuple(
-            f"{spectral}.{spatial}" for spectral in self.spectral for spatial in self.spatial
-        )
-
-    @model_validator(mode="after")
-    def _names_are_sound(self) -> ViewsSection:
-        if not self.names or len(set(self.names)) < len(self.names):
-            raise ValueError("spectral and spatial need at least one name each, and none twice")
-        unknown = set(self.weights) - set(self.names)
-        if unknown:
-            raise ValueError(
-                f"weights name {sorted(unknown)}, but the views are {list(self.names)}"
-            )
-        if self.weights and not any(self.weights.get(name, 1.0) for name in self.names):
-            raise ValueError("at least one view needs a weight above 0")
-        return self
-
-
-class CodebooksSection(_Section):
-    """The small k-means codebooks of every view."""
-
-    multiples: tuple[Annotated[int, Field(ge=1, le=20)], ...] = (1, 2, 3)
-    draws: Annotated[int, Field(ge=1, le=10)] = 2
-    """Independent codebooks of each size; more make the result depend less on the seed."""
-    starts: Annotated[int, Field(ge=1, le=100)] = 1
-
-    @model_validator(mode="after")
-    def _has_multiples(self) -> CodebooksSection:
-        if not self.multiples:
-            raise ValueError("multiples needs at least one number")
-        return self
-
-
-class ClusterSection(_Section):
-    """How many clusters, and how pixels are divided among them."""
-
-    clusters: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """None: estimated from the eigenvalue spectrum."""
-    most: Annotated[int, Field(ge=2, le=100)] = 12
-    """Largest number of clusters that an estimate may give."""
-    starts: Annotated[int, Field(ge=1, le=100)] = 10
-
-    @property
-    def largest(self) -> int:
-        """Number of clusters, or the most that an estimate may give."""
-        return self.clusters or self.most
-
-
-class RunConfig(_Section):
+class RunConfig(Section):
     """What is asked of a run: everything that may change its result."""
 
     method: str = "consensus"
@@ -145,6 +44,8 @@ class RunConfig(_Section):
     views: ViewsSection = ViewsSection()
     codebooks: CodebooksSection = CodebooksSection()
     cluster: ClusterSection = ClusterSection()
+    encoder: EncoderSection | None = None
+    training: TrainingSection = TrainingSection()
 
     @model_validator(mode="after")
     def _method_is_known(self) -> RunConfig:

@@ -12,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hsistream.config import GIB, PRESETS, RunConfig
+from hsistream.config import GIB, RunConfig
+from hsistream.presets import PRESETS
 from hsistream.errors import ConfigError
 from hsistream.pipeline import StageStatus
 from hsistream.planning import Plan

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.config import RunConfig, ViewsSection
+from hsistream.config import RunConfig
+from hsistream.sections import ViewsSection
 from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
 from hsistream.consensus.landmarks import count_landmarks
 from hsistream.runs import RunDirectory

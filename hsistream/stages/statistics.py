@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.config import RunConfig, StatisticsSection
+from hsistream.config import RunConfig
+from hsistream.sections import StatisticsSection
 from hsistream.consensus import projections
 from hsistream.consensus.projections import Moments, Projection
 from hsistream.errors import ConfigError, SceneError

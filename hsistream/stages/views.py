@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.config import RunConfig, ViewsSection
+from hsistream.config import RunConfig
+from hsistream.sections import ViewsSection
 from hsistream.consensus.projections import unit_length
 from hsistream.consensus.views import HALO, spatial_view
 from hsistream.runs import RunDirectory

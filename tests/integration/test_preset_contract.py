@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream.config import PRESETS, Execution, RunConfig
+from hsistream.config import Execution, RunConfig
+from hsistream.presets import PRESETS
 from hsistream.errors import ConfigError
 from hsistream.pipeline import run
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory

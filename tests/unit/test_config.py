@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hsistream.cli.request import parse_bytes
-from hsistream.config import PRESETS, Execution, RunConfig, parse_setting
+from hsistream.config import Execution, RunConfig, parse_setting
+from hsistream.presets import PRESETS
 from hsistream.errors import ConfigError
 from tests.strategies import words
 

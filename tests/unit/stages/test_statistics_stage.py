@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import RunConfig, StatisticsSection
+from hsistream.config import RunConfig
+from hsistream.sections import StatisticsSection
 from hsistream.consensus.projections import Moments, edge_scale, fit_mnf, fit_z, noise_covariance
 from hsistream.errors import ConfigError
 from hsistream.events import Event, Warned

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import ViewsSection
+from hsistream.sections import ViewsSection
 from hsistream.consensus.views import spatial_view
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene

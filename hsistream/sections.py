@@ -1,0 +1,192 @@
+"""The sections of a configuration: every setting, its type, its default and its limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SpectralName = Literal["z", "l2", "mnf", "latents"]
+SpatialName = Literal["plain", "gaussian", "edge"]
+GroupBy = Literal["scene", "frame", "group"]
+IlluminationName = Literal["none", "snv", "snv+brightness", "l2", "l2+brightness", "continuum"]
+HeadName = Literal["consensus", "prototypes"]
+Temperature = Annotated[float, Field(gt=0, le=10)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A frozen section of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StatisticsSection(Section):
+    """How spectra are standardised: over which frames, and after which change of their light."""
+
+    illumination: IlluminationName = "none"
+    """What is done to every spectrum, by itself, before anything is measured."""
+    by: GroupBy = "scene"
+    groups: dict[str, str] = Field(default_factory=dict)
+    """Frame name to group name, for ``by = "group"``."""
+
+    @model_validator(mode="after")
+    def _groups_are_named(self) -> StatisticsSection:
+        if (self.by == "group") != bool(self.groups):
+            raise ValueError(
+                'by = "group" and a table [statistics.groups] (frame = "group") belong together'
+            )
+        return self
+
+
+class ReservoirSection(Section):
+    """The seeded sample of pixels from which codebooks are learnt."""
+
+    pixels: Annotated[int, Field(ge=100, le=2_000_000)] = 100_000
+
+
+class ViewsSection(Section):
+    """Spectral projections and spatial filters whose products are the views."""
+
+    spectral: tuple[SpectralName, ...] = ("z", "mnf")
+    spatial: tuple[SpatialName, ...] = ("plain", "gaussian", "edge")
+    z_components: Annotated[int, Field(ge=1, le=200)] = 20
+    l2_components: Annotated[int, Field(ge=1, le=200)] = 20
+    mnf_components: Annotated[int, Field(ge=1, le=200)] = 12
+    weights: dict[str, Weight] = Field(default_factory=dict)
+    """View name (such as ``"mnf.edge"``) to weight; a view that is not named weighs 1."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the views, ``spectral.spatial``, in order."""
+        return tuple(
+            f"{spectral}.{spatial}" for spectral in self.spectral for spatial in self.spatial
+        )
+
+    @model_validator(mode="after")
+    def _names_are_sound(self) -> ViewsSection:
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError("spectral and spatial need at least one name each, and none twice")
+        unknown = set(self.weights) - set(self.names)
+        if unknown:
+            raise ValueError(
+                f"weights name {sorted(unknown)}, but the views are {list(self.names)}"
+            )
+        if self.weights and not any(self.weights.get(name, 1.0) for name in self.names):
+            raise ValueError("at least one view needs a weight above 0")
+        return self
+
+
+class CodebooksSection(Section):
+    """The small k-means codebooks of every view."""
+
+    multiples: tuple[Annotated[int, Field(ge=1, le=20)], ...] = (1, 2, 3)
+    draws: Annotated[int, Field(ge=1, le=10)] = 2
+    """Independent codebooks of each size; more make the result depend less on the seed."""
+    starts: Annotated[int, Field(ge=1, le=100)] = 1
+
+    @model_validator(mode="after")
+    def _has_multiples(self) -> CodebooksSection:
+        if not self.multiples:
+            raise ValueError("multiples needs at least one number")
+        return self
+
+
+class ClusterSection(Section):
+    """How many clusters, and how pixels are divided among them."""
+
+    head: HeadName = "consensus"
+    """What makes labels: the landmark consensus, or the prototypes of the encoder, merged."""
+    clusters: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """None: estimated from the eigenvalue spectrum."""
+    most: Annotated[int, Field(ge=2, le=100)] = 12
+    """Largest number of clusters that an estimate may give."""
+    starts: Annotated[int, Field(ge=1, le=100)] = 10
+
+    @property
+    def largest(self) -> int:
+        """Number of clusters, or the most that an estimate may give."""
+        return self.clusters or self.most
+
+
+class DgcSection(Section):
+    """Deep Global Clustering: the robust recipe."""
+
+    name: Literal["dgc"]
+    components: Annotated[int, Field(ge=2, le=128)] | None = None
+    """Scores of the stem; None: 16, or 32 above 250 bands."""
+    hidden: Annotated[int, Field(ge=4, le=256)] = 32
+    """Width of the spatial residual."""
+    spectral_branch: bool = False
+    """Add convolutions along the wavelengths to the stem."""
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """More than clusters, merged afterwards; None: four per cluster, from 16 to 64."""
+    targets: Literal["sharpened", "sinkhorn"] = "sharpened"
+    """What the student learns: the teacher's sharpened assignment, or a balanced one."""
+    guard: bool = True
+    """Balance the targets once the prototypes in use become few."""
+    student_temperature: Temperature = 0.05
+    teacher_temperature: Temperature = 0.03
+    gain: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """Deviation of the logarithm of the brightness by which a view is changed."""
+    noise: Annotated[float, Field(ge=0, le=5)] = 0.1
+    """Deviation of the noise added to a view, in deviations of each band."""
+    band_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    band_shift: Annotated[int, Field(ge=0, le=8)] = 0
+    """Largest shift of a view along the bands."""
+    repulsion: Weight = 0.0
+    reconstruction: Weight = 0.0
+
+
+class DgcPaperSection(Section):
+    """Deep Global Clustering as its paper describes it."""
+
+    name: Literal["dgc-paper"]
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """Centroids; None: as many as clusters."""
+    bandwidth: Annotated[float, Field(gt=0, le=10)] = 0.3
+    """Start of the learnt bandwidth of the mean shift; the authors' is 1."""
+    iterations: Annotated[int, Field(ge=1, le=20)] = 5
+    temperature: Temperature = 0.05
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Of the moving centroids."""
+    hard: bool = False
+    """Move centroids by the pixels that they win, not by soft shares."""
+    start: Literal["reservoir", "random"] = "reservoir"
+    """Centroids start at k-means of the reservoir's latents, or anywhere."""
+    compactness: Weight = 1.0
+    orthogonality: Weight = 0.1
+    consistency: Weight = 1.0
+    balance: Weight = 1.0
+    confidence: Weight = 0.1
+    uniformity: Weight = 0.0
+
+
+EncoderSection = Annotated[DgcSection | DgcPaperSection, Field(discriminator="name")]
+"""The network that turns spectra into latents, with its own settings."""
+
+
+class TrainingSection(Section):
+    """How a network is trained."""
+
+    steps: Annotated[int, Field(ge=0, le=1_000_000)] = 240
+    pairs: Annotated[int, Field(ge=1, le=64)] = 2
+    """Pairs of overlapping crops per step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    warm_up: Annotated[int, Field(ge=0)] = 20
+    weight_decay: Weight = 1e-4
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of a gradient."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Of the moving average of the weights, which is what is used afterwards."""
+    check_every: Annotated[int, Field(ge=1)] = 30
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Checks in a row without a change after which training stops."""
+    rollbacks: Annotated[int, Field(ge=0, le=10)] = 2
+    """Collapses after which training goes on from its best state."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 on a GPU."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Stop after so long; the result then depends on the speed of the machine."""
+    amplification: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Bytes that may be read for one byte used."""
