@@ -13,10 +13,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from hsistream.errors import ConfigError
 from hsistream.presets import PRESETS
@@ -51,15 +50,28 @@ class RunConfig(Section):
     def _method_is_known(self) -> RunConfig:
         if self.method not in PRESETS:
             raise ValueError(f"method {self.method!r} is not one of {', '.join(PRESETS)}")
+        self._check_encoder()
         if self.kmeans and self.cluster.clusters is None:
             raise ValueError(
                 "method kmeans cannot estimate the number of clusters: give --clusters"
             )
         return self
 
+    def _check_encoder(self) -> None:
+        """Refuse a network that nothing uses, and a use without a network."""
+        if self.cluster.head == "prototypes" and self.encoder is None:
+            raise ValueError('cluster.head = "prototypes" needs a network: set encoder.name')
+        if self.cluster.head == "consensus" and (self.encoder is None) != (not self.views.latents):
+            raise ValueError(
+                'a network and its latents belong together: set encoder.name, and add "latents" to '
+                'views.spectral (or set cluster.head = "prototypes")'
+            )
+
     @property
     def kmeans(self) -> bool:
         """Whether a single codebook is the whole method."""
+        if self.cluster.head != "consensus":
+            return False
         books = len(self.codebooks.multiples) * self.codebooks.draws
         return len(self.views.names) * books == 1
 
@@ -112,7 +124,8 @@ class RunConfig(Section):
     def check(cls, tree: Mapping[str, Any]) -> RunConfig:
         """Validate a nested mapping, with an error that names key, value and what is allowed."""
         try:
-            return cls.model_validate(tree)
+            found = cls.model_validate(tree)
+            return found.model_copy(update={"encoder": _resolved(found)})
         except ValidationError as error:
             raise ConfigError(_explain(error)) from error
 
@@ -123,7 +136,7 @@ class RunConfig(Section):
             if isinstance(value, dict):
                 known = ((name, each) for name, each in value.items() if each is not None)
                 sections += ["", f"[{key}]", *(f"{n} = {_toml_value(v)}" for n, v in known)]
-            else:
+            elif value is not None:
                 plain.append(f"{key} = {_toml_value(value)}")
         return "\n".join([*plain, *sections]) + "\n"
 
@@ -203,6 +216,13 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+
+
+def _resolved(config: RunConfig) -> EncoderSection | None:
+    """Fill in how many prototypes there are: later, only the number of clusters may change."""
+    return config.encoder and config.encoder.resolved(
+        config.cluster.clusters or 1, config.cluster.largest
+    )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

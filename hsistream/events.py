@@ -45,7 +45,14 @@ class Warned:
     message: str
 
 
-Event = Progress | StageStarted | StageFinished | Warned
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth a line in the log."""
+
+    message: str
+
+
+Event = Noted | Progress | StageStarted | StageFinished | Warned
 Notify = Callable[[Event], None]
 
 

@@ -22,7 +22,7 @@ from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.memory import PeakMemory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Stage
-from hsistream.stages.table import STAGES
+from hsistream.stages.table import stream
 from hsistream.version import __version__
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def run(
         context = Context(
             target, scene, config, execution, needed.tile_px, needed.workers, client, tell, ""
         )
-        for stage, mark in zip(STAGES, fingerprints(scene, config), strict=True):
+        for stage, mark in zip(stream(config), fingerprints(scene, config), strict=True):
             _run_stage(stage, replace(context, fingerprint=mark))
     return target
 
@@ -89,9 +89,9 @@ def fingerprints(scene: Scene, config: RunConfig) -> Iterator[str]:
     """Fingerprint of every stage: what it is, what was asked of it, what it reads."""
     known = {"scene": scene.identity}
     values = config.model_dump(mode="json")
-    for stage in STAGES:
+    for stage in stream(config):
         asked = {section: values[section] for section in stage.sections}
-        below = [known[name] for name in stage.needs] or [scene.identity]
+        below = [known[name] for name in stage.needs if name in known] or [scene.identity]
         known[stage.name] = fingerprint(stage.name, stage.version, asked, below)
         yield known[stage.name]
 
@@ -127,7 +127,7 @@ def status(directory: str | Path) -> list[StageStatus]:
     target = RunDirectory(directory)
     records = target.manifest().stages
     found = []
-    for stage in STAGES:
+    for stage in stream(target.config()):
         record = records.get(stage.name) if _written(stage, target) else None
         tiles = record.tiles if record else len(Ledger(target.ledger(stage.name)).finished())
         found.append(

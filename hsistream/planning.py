@@ -14,7 +14,7 @@ from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, Scen
 from hsistream.runtime.memory import resident_bytes
 from hsistream.scene.scene import Scene
 from hsistream.stages import statistics
-from hsistream.stages.table import STAGES
+from hsistream.stages.table import stream
 
 TILES_PX = (1024, 512, 256, 128)
 """Tile sizes that are tried, largest first, where the user names none."""
@@ -168,7 +168,7 @@ def _plan(
     processes = 1 + (workers if execution.scheduler != "none" else 0)
     reserved = (resident_bytes() + LATE_BYTES) * processes
     stages = []
-    for stage in STAGES:
+    for stage in stream(config):
         needs = stage.estimate(scene, config, tile_px)
         task, driver = sum(needs.task.values()), sum(needs.driver.values())
         peak = reserved + driver + task * min(workers, max(1, needs.tiles))

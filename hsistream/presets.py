@@ -12,6 +12,30 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "summary": "landmark consensus of many small codebooks over six views (default)",
             "settings": {},
         },
+        "dgc": {
+            "summary": "deep global clustering: a network trained on pairs of overlapping crops",
+            "settings": {
+                "views": {"spectral": ["z"], "spatial": ["plain"]},
+                "cluster": {"head": "prototypes"},
+                "encoder": {"name": "dgc"},
+            },
+        },
+        "dgc-paper": {
+            "summary": "deep global clustering as its paper describes it, for comparison",
+            "settings": {
+                "views": {"spectral": ["z"], "spatial": ["plain"]},
+                "cluster": {"head": "prototypes", "merge": "ward"},
+                "encoder": {"name": "dgc-paper"},
+                "training": {"pairs": 4, "learning_rate": 1e-4, "momentum": 0.0},
+            },
+        },
+        "consensus-dgc": {
+            "summary": "landmark consensus with the latents of dgc as further views",
+            "settings": {
+                "views": {"spectral": ["z", "mnf", "latents"]},
+                "encoder": {"name": "dgc"},
+            },
+        },
         "kmeans": {
             "summary": "k-means on 20 principal components of z-scored spectra: the baseline",
             "settings": {

@@ -90,6 +90,21 @@ class RunDirectory:
         return str(self.path / "codes.zarr")
 
     @property
+    def latents_uri(self) -> str:
+        """The store of the network's latents."""
+        return str(self.path / "latents.zarr")
+
+    @property
+    def index_uri(self) -> str:
+        """The store of the prototype of every pixel."""
+        return str(self.path / "index.zarr")
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The folder of the network's weights."""
+        return self.path / "checkpoint"
+
+    @property
     def report_path(self) -> Path:
         """The folder of the page and the scores."""
         return self.path / "report"

@@ -63,6 +63,16 @@ class ViewsSection(Section):
             f"{spectral}.{spatial}" for spectral in self.spectral for spatial in self.spatial
         )
 
+    @property
+    def scored(self) -> tuple[SpectralName, ...]:
+        """Spectral names that are projections of spectra, and not latents."""
+        return tuple(name for name in self.spectral if name != "latents")
+
+    @property
+    def latents(self) -> bool:
+        """Whether the latents of a network are among the views."""
+        return "latents" in self.spectral
+
     @model_validator(mode="after")
     def _names_are_sound(self) -> ViewsSection:
         if not self.names or len(set(self.names)) < len(self.names):
@@ -99,6 +109,8 @@ class ClusterSection(Section):
     """What makes labels: the landmark consensus, or the prototypes of the encoder, merged."""
     clusters: Annotated[int, Field(ge=1, le=1000)] | None = None
     """None: estimated from the eigenvalue spectrum."""
+    merge: Literal["diffusion", "ward"] = "diffusion"
+    """How prototypes are merged: by where and how they meet in the scene, or by themselves."""
     most: Annotated[int, Field(ge=2, le=100)] = 12
     """Largest number of clusters that an estimate may give."""
     starts: Annotated[int, Field(ge=1, le=100)] = 10
@@ -117,12 +129,18 @@ class DgcSection(Section):
     """Scores of the stem; None: 16, or 32 above 250 bands."""
     hidden: Annotated[int, Field(ge=4, le=256)] = 32
     """Width of the spatial residual."""
+    train_stem: bool = False
+    """Train the principal directions too, and not only what is added to them."""
     spectral_branch: bool = False
     """Add convolutions along the wavelengths to the stem."""
     prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
     """More than clusters, merged afterwards; None: four per cluster, from 16 to 64."""
+    least: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Prototypes that must stay in use; None: as many as clusters."""
     targets: Literal["sharpened", "sinkhorn"] = "sharpened"
     """What the student learns: the teacher's sharpened assignment, or a balanced one."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Of balanced targets: 0 for prototypes of equal shares, 1 for the shares that they have."""
     guard: bool = True
     """Balance the targets once the prototypes in use become few."""
     student_temperature: Temperature = 0.05
@@ -136,6 +154,17 @@ class DgcSection(Section):
     """Largest shift of a view along the bands."""
     repulsion: Weight = 0.0
     reconstruction: Weight = 0.0
+
+    @property
+    def softness(self) -> float:
+        """Temperature at which cosines with prototypes become shares."""
+        return self.student_temperature
+
+    def resolved(self, clusters: int, largest: int) -> DgcSection:
+        """Fill in what follows from the number of clusters, or the largest that may be found."""
+        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        least = self.least or min(clusters, prototypes)
+        return self.model_copy(update={"prototypes": prototypes, "least": least})
 
 
 class DgcPaperSection(Section):
@@ -160,6 +189,15 @@ class DgcPaperSection(Section):
     balance: Weight = 1.0
     confidence: Weight = 0.1
     uniformity: Weight = 0.0
+
+    @property
+    def softness(self) -> float:
+        """Temperature at which cosines with prototypes become shares."""
+        return self.temperature
+
+    def resolved(self, clusters: int, largest: int) -> DgcPaperSection:
+        """Fill in the number of centroids: that of the clusters."""
+        return self.model_copy(update={"prototypes": self.prototypes or largest})
 
 
 EncoderSection = Annotated[DgcSection | DgcPaperSection, Field(discriminator="name")]

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hsistream.config import GIB, RunConfig
-from hsistream.presets import PRESETS
 from hsistream.errors import ConfigError
 from hsistream.pipeline import StageStatus
 from hsistream.planning import Plan
+from hsistream.presets import PRESETS
 from hsistream.report.scores import Scores
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene

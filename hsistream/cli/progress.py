@@ -24,7 +24,16 @@ from rich.progress import (
     Progress as Bars,
 )
 
-from hsistream.events import Event, Notify, Progress, StageFinished, StageStarted, Warned, ignore
+from hsistream.events import (
+    Event,
+    Noted,
+    Notify,
+    Progress,
+    StageFinished,
+    StageStarted,
+    Warned,
+    ignore,
+)
 
 Style = Literal["auto", "bar", "log", "none"]
 
@@ -102,6 +111,8 @@ def _bars() -> Iterator[Notify]:
                     bars.update(tasks[stage], completed=bars.tasks[tasks[stage]].total or 1)
                 case Warned(message):
                     console.print(f"[yellow]warning:[/] {message}.", highlight=False)
+                case Noted(message):
+                    console.print(f"{message}.", highlight=False, style="dim")
                 case _:
                     pass
 
@@ -127,8 +138,8 @@ class _Lines:
                 _say(f"{stage}: done before" if skipped else f"{stage}: done in {elapsed_s:.1f} s")
             case Warned(message):
                 _say(f"warning: {message}.")
-            case _:
-                pass
+            case Noted(message):
+                _say(f"{message}.")
 
 
 def _say(line: str) -> None:

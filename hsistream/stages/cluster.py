@@ -13,7 +13,7 @@ from hsistream.consensus.landmarks import (
     landmark_spectrum,
     suggest_clusters,
 )
-from hsistream.events import StageStarted, Warned
+from hsistream.events import Notify, StageStarted, Warned
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import codebooks as codebooks_stage
@@ -41,13 +41,8 @@ def run(context: Context) -> None:
     )
     suggested = suggest_clusters(spectrum.eigenvalues, config.cluster.most)
     wanted = config.cluster.clusters or suggested
-    if config.cluster.clusters is None and suggested == config.cluster.most:
-        context.notify(
-            Warned(
-                f"The eigenvalues suggest {suggested} clusters, as many as may be suggested; there "
-                f"may be more: give --clusters, or --set cluster.most={2 * suggested}"
-            )
-        )
+    if config.cluster.clusters is None:
+        warn_of_limit(suggested, config.cluster.most, context.notify)
     codes = reservoir_codes(read_table(context.run.table(views_stage.TABLE)), codebooks)
     partition = find_centres(
         codes,
@@ -58,14 +53,12 @@ def run(context: Context) -> None:
         seed=(config.seed, 2),
     )
     found = len(partition.centres)
-    if found < wanted:
-        context.notify(
-            Warned(f"{wanted} clusters were asked for, but only {found} kinds of pixels differ")
-        )
+    warn_of_few(found, wanted, context.notify)
     write_table(
         context.run.table(TABLE),
         {
             "eigenvalues": spectrum.eigenvalues,
+            "clusters": np.asarray(found),
             "suggested": np.asarray(suggested),
             "starts": starts,
             "coordinates": partition.coordinates,
@@ -75,13 +68,30 @@ def run(context: Context) -> None:
     )
 
 
+def warn_of_limit(suggested: int, most: int, notify: Notify) -> None:
+    """Say so if the suggested number of clusters is the largest that may be suggested."""
+    if suggested == most:
+        notify(
+            Warned(
+                f"The data suggest {suggested} clusters, as many as may be suggested; there may be "
+                f"more: give --clusters, or --set cluster.most={2 * suggested}"
+            )
+        )
+
+
+def warn_of_few(found: int, wanted: int, notify: Notify) -> None:
+    """Say so if there are fewer clusters than were asked for."""
+    if found < wanted:
+        notify(Warned(f"{wanted} clusters were asked for, but only {found} kinds of pixels differ"))
+
+
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     sizes = codebooks_stage.codebook_sizes(config)
     landmarks = sum(sizes) * len(config.views.names)
     pixels = reservoir_pixels(scene, config)
     clusters = config.cluster.largest
-    values = views_stage.components(config.views, scene) * len(config.views.spatial)
+    values = views_stage.components(config, scene) * len(config.views.spatial)
     return Needs(
         tiles=0,
         task={},

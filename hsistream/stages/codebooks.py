@@ -57,7 +57,7 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs: the views of the reservoir, and k-means on one of them."""
     pixels = reservoir_pixels(scene, config)
-    values = views_stage.components(config.views, scene) * len(config.views.spatial)
+    values = views_stage.components(config, scene) * len(config.views.spatial)
     centroids = max(codebook_sizes(config))
     return Needs(
         tiles=0,

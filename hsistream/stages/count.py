@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.sections import ViewsSection
 from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
 from hsistream.consensus.landmarks import count_landmarks
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.sections import ViewsSection
 from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import codebooks as codebooks_stage
-from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.statistics import valid_pixels
 from hsistream.stores.raster import Layer, RasterStore
@@ -64,7 +63,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={
-            **views_stage.view_bytes(scene, config.views, tile_px),
+            **views_stage.view_bytes(scene, config, tile_px),
             "codes": 3 * books * code * pixels,
             "counts": 3 * 8 * landmarks**2,
         },
@@ -77,7 +76,7 @@ def count_tile(
     tile: Tile, *, scene: Scene, run: RunDirectory, views: ViewsSection, fingerprint: str
 ) -> Table:
     """Code the pixels of one tile, write the codes, return the counts of its landmarks."""
-    constants = views_stage.load_constants(run.table(statistics_stage.TABLE), fingerprint)
+    constants = views_stage.load_constants(run, views.latents, fingerprint)
     codebooks = _load_codebooks(run.table(codebooks_stage.TABLE), views.names, fingerprint)
     starts = codebooks_stage.landmark_starts(codebooks)
     valid = scene.valid(tile.frame, tile.core)

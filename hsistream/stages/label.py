@@ -38,12 +38,12 @@ def run(context: Context) -> None:
     """Label all pixels."""
     scene = context.scene
     RasterStore(context.run.codes_uri).check_complete(scene.frames, count_stage.LAYER)
-    clusters = len(read_table(context.run.table(cluster_stage.TABLE))["centres"])
+    clusters = int(read_table(context.run.table(cluster_stage.TABLE))["clusters"])
     task = partial(label_tile, scene=scene, run=context.run, fingerprint=context.fingerprint)
     tiles = context.tiles(context.tile_px)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(clusters))
-    write_table(context.run.table(TABLE), _collect(ledger, tiles, scene, clusters))
+    write_table(context.run.table(TABLE), collect(ledger, tiles, scene, clusters))
 
 
 def cluster_pixels(run: RunDirectory) -> NDArray[np.int64]:
@@ -74,12 +74,24 @@ def label_tile(tile: Tile, *, scene: Scene, run: RunDirectory, fingerprint: str)
     confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
     label[valid] = found
     confidence[valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
+    return write_labels(tile, scene, run, label, confidence, len(partition.centres))
+
+
+def write_labels(
+    tile: Tile,
+    scene: Scene,
+    run: RunDirectory,
+    label: NDArray[np.uint16],
+    confidence: NDArray[np.uint8],
+    clusters: int,
+) -> Table:
+    """Write the core of a tile, and give its pixels per label and its part of the pictures."""
+    frame, step = scene.frames[tile.frame].name, picture_step(scene)
     store = RasterStore(run.labels_uri)
     store.write(frame, LABELS, tile.core, label)
     store.write(frame, CONFIDENCE, tile.core, confidence)
-    step = picture_step(scene)
     return {
-        "pixels": np.bincount(found, minlength=len(partition.centres)),
+        "pixels": np.bincount(label[label != NO_LABEL], minlength=clusters),
         LABELS: sample(label, tile.core, step),
         CONFIDENCE: sample(confidence, tile.core, step),
     }
@@ -107,7 +119,7 @@ def layers(clusters: int) -> list[Layer]:
     ]
 
 
-def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
+def collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
     """Join pixel counts (frame, cluster) and the pictures of every frame."""
     step = picture_step(scene)
     pixels = np.zeros((len(scene.frames), clusters), np.int64)

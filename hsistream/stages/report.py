@@ -70,8 +70,8 @@ def page_facts(
         clusters=cluster_summaries(run, scene, clusters),
         wavelengths_nm=scene.wavelengths_nm,
         good_bands=scene.good_bands,
-        eigenvalues=None if config.kmeans else clusters["eigenvalues"],
-        clusters_used=len(clusters["centres"]),
+        eigenvalues=None if config.kmeans else clusters.get("eigenvalues"),
+        clusters_used=int(clusters["clusters"]),
         clusters_suggested=None if config.kmeans else int(clusters["suggested"]),
         stages=[
             StageSummary(name, record.elapsed_s, record.peak_bytes)

@@ -3,7 +3,8 @@
 One pass over the storage tiles: band means and covariances, and the spectra of
 the reservoir with those of their right and lower neighbours (where both lie
 in the same strip of chunks, so that no chunk is read twice). From these: the
-projections, and the edge scale of each.
+projections, and the edge scale of each. All of it is measured of the features
+(:mod:`hsistream.illumination`); the reservoir keeps spectra as they are stored.
 """
 
 from __future__ import annotations
@@ -17,21 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.sections import StatisticsSection
 from hsistream.consensus import projections
-from hsistream.consensus.projections import Moments, Projection
+from hsistream.consensus.projections import Projection
 from hsistream.errors import ConfigError, SceneError
 from hsistream.events import Notify, Warned
+from hsistream.illumination import (
+    brightness_feature,
+    feature_count,
+    illuminated,
+)
 from hsistream.report.quicklook import false_colour_bands
 from hsistream.runtime.ledger import Ledger
+from hsistream.scene.crops import valid_per_chunk
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import PIXELS_AT_ONCE, BandSums, in_reservoir
+from hsistream.sections import StatisticsSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
+from hsistream.stages.fitting import Measured, fit, standard_table, sums_table
 from hsistream.stages.pictures import assemble, picture_step, sample
 from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, Window, size, strips, within
 
 TABLE = "statistics"
+STANDARD = "standard"
 RESERVOIR = "reservoir"
 PICTURES = "pictures"
 
@@ -40,13 +49,28 @@ BRIGHTNESS_RATIO = 1.1
 
 
 @dataclass(frozen=True, slots=True)
+class Latents:
+    """Where the latents of a run lie, and the median squared difference of neighbours."""
+
+    uri: str
+    edge_scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Constants:
-    """The scene-wide constants of a run, as later stages read them."""
+    """The scene-wide constants of a run, as later stages read them.
+
+    ``good`` is (band,), ``wavelengths_nm`` those of the good bands, empty where
+    they are not known. The projections are of features, not of spectra.
+    """
 
     good: NDArray[np.bool_]
     group_of_frame: NDArray[np.int64]
     projections: tuple[Projection, ...]
     edge_scales: tuple[float, ...]
+    illumination: str
+    wavelengths_nm: NDArray[np.float64]
+    latents: Latents | None = None
 
     @property
     def components(self) -> int:
@@ -57,7 +81,8 @@ class Constants:
 def run(context: Context) -> None:
     """Measure the scene and fit the projections."""
     scene, config = context.scene, context.config
-    names, group_of_frame = statistics_groups(scene, config.statistics)
+    illumination = config.statistics.illumination
+    _, group_of_frame = statistics_groups(scene, config.statistics)
     warn_of_brightness(scene, config.statistics, context.notify)
     task = partial(
         measure_tile,
@@ -65,20 +90,30 @@ def run(context: Context) -> None:
         seed=config.seed,
         thresholds=frame_thresholds(scene, config),
         unit_norm="l2" in config.views.spectral,
+        illumination=illumination,
     )
     tiles = context.tiles(scene.shard_px)
     ledger = context.work("statistics", task, tiles, scene.shard_px)
-    good = np.asarray(scene.good_bands)
-    raw = _moments(ledger, tiles, "raw", group_of_frame, len(names))
-    if not raw.scale().any():
-        raise SceneError(
-            f"Pixels that differ are needed, but all good bands of {scene.uri} are constant over "
-            f"its {raw.count.sum()} valid pixels."
-        )
-    pairs = _Pairs(ledger, tuple(tiles), good, group_of_frame)
-    fitted = _fit(raw, pairs, ledger, tiles, config, group_of_frame, len(names))
-    scales = tuple(pairs.edge_scale(projection) for projection in fitted)
-    constants = Constants(good, group_of_frame, fitted, scales)
+    measured = Measured(
+        ledger,
+        tuple(tiles),
+        group_of_frame,
+        np.asarray(scene.good_bands),
+        illumination,
+        good_wavelengths_nm(scene),
+    )
+    moments = measured.moments("raw")
+    if not moments.scale().any():
+        raise SceneError(_nothing_differs(scene, illumination, int(moments.count.sum())))
+    fitted = fit(measured, moments, config.views)
+    scales = tuple(measured.edge_scale(projection) for projection in fitted)
+    constants = Constants(
+        measured.good, group_of_frame, fitted, scales, illumination, measured.wavelengths_nm
+    )
+    write_table(
+        context.run.table(STANDARD),
+        standard_table(measured, moments) | _collect_valid_counts(ledger, tiles, scene),
+    )
     write_table(context.run.table(RESERVOIR), _collect_reservoir(ledger, tiles))
     write_table(context.run.table(PICTURES), _collect_pictures(ledger, tiles, scene))
     write_table(context.run.table(TABLE), to_table(constants))
@@ -90,25 +125,37 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     strip = scene.chunk_px * scene.shard_px
     wanted = reservoir_pixels(scene, config)
     kept = wanted * spectrum
+    count = feature_count(config.statistics.illumination, scene.bands)
     return Needs(
         tiles=len(scene_tiles(scene, scene.shard_px)),
         task={
             "strip as stored, and decoding": 3 * strip * spectrum,
-            "float64 working copy": 3 * PIXELS_AT_ONCE * scene.bands * 8,
-            "outer products": 4 * scene.bands**2 * 8,
+            "float32 features": PIXELS_AT_ONCE * count * 4,
+            "float64 working copy": 3 * PIXELS_AT_ONCE * count * 8,
+            "outer products": 4 * count**2 * 8,
         },
-        driver={"reservoir spectra": 2 * kept, "neighbour differences": kept // 4},
+        driver={
+            "reservoir spectra": 2 * kept,
+            "neighbour differences": kept // 4,
+            "float32 features": 2 * PIXELS_AT_ONCE * count * 4,
+        },
         disk_bytes=4 * kept,
     )
 
 
 def measure_tile(
-    tile: Tile, *, scene: Scene, seed: int, thresholds: tuple[float, ...], unit_norm: bool
+    tile: Tile,
+    *,
+    scene: Scene,
+    seed: int,
+    thresholds: tuple[float, ...],
+    unit_norm: bool,
+    illumination: str,
 ) -> Table:
-    """Sum over one storage tile and take its part of the reservoir."""
-    good = np.asarray(scene.good_bands)
-    sums = BandSums.empty(int(good.sum()))
-    unit_sums = BandSums.empty(int(good.sum()))
+    """Sum features over one storage tile and take its part of the reservoir, as stored."""
+    good, wavelengths_nm = np.asarray(scene.good_bands), good_wavelengths_nm(scene)
+    count = feature_count(illumination, int(good.sum()))
+    sums, unit_sums = BandSums.empty(count), BandSums.empty(count)
     parts: list[Table] = []
     shown: list[NDArray[Any]] = []
     step, bands = picture_step(scene), list(shown_bands(scene))
@@ -121,17 +168,25 @@ def measure_tile(
             continue
         pixels = valid_pixels(raw, valid)
         pixels = pixels if good.all() else pixels[good]
-        sums = sums.merge(BandSums.from_pixels(pixels))
-        if unit_norm:
-            unit_sums = unit_sums.merge(_unit_sums(pixels))
+        for part in _measured(pixels, illumination, wavelengths_nm):
+            sums = sums.merge(BandSums.from_pixels(part))
+            if unit_norm:
+                unit_sums = unit_sums.merge(_unit_sums(part))
         chosen = valid & in_reservoir(seed, tile.frame, window, thresholds[tile.frame])
         parts.append(_sample(raw, valid, chosen, window))
     return {
-        **_sums_table("raw", sums),
-        **(_sums_table("unit", unit_sums) if unit_norm else {}),
+        **sums_table("raw", sums),
+        **(sums_table("unit", unit_sums) if unit_norm else {}),
         **_concatenate(parts, scene),
         "shown": np.concatenate(shown, axis=1),
+        "valid_per_chunk": valid_per_chunk(mask, scene.chunk_px),
     }
+
+
+def good_wavelengths_nm(scene: Scene) -> NDArray[np.float64]:
+    """Wavelengths of the good bands, (band,); empty where they are not known."""
+    known = np.asarray(scene.wavelengths_nm, np.float64)
+    return known[np.asarray(scene.good_bands)] if len(known) else known
 
 
 def shown_bands(scene: Scene) -> tuple[int, int, int]:
@@ -188,7 +243,7 @@ def brightness_advice(scene: Scene) -> str | None:
 def warn_of_brightness(scene: Scene, section: StatisticsSection, notify: Notify) -> None:
     """Pass the advice on, unless the user has chosen already."""
     advice = brightness_advice(scene)
-    if advice and section.by == "scene":
+    if advice and section.by == "scene" and section.illumination == "none":
         notify(Warned(advice))
 
 
@@ -197,6 +252,8 @@ def to_table(constants: Constants) -> Table:
     table: Table = {"good": constants.good, "group_of_frame": constants.group_of_frame}
     table["names"] = np.asarray([p.name for p in constants.projections])
     table["edge_scales"] = np.asarray(constants.edge_scales)
+    table["illumination"] = np.asarray(constants.illumination)
+    table["wavelengths_nm"] = constants.wavelengths_nm
     for projection in constants.projections:
         for name in ("mean", "matrix", "variance"):
             table[f"{projection.name}.{name}"] = getattr(projection, name)
@@ -216,7 +273,37 @@ def from_table(table: Table) -> Constants:
         for name in table["names"]
     )
     scales = tuple(float(scale) for scale in table["edge_scales"])
-    return Constants(table["good"], table["group_of_frame"], fitted, scales)
+    return Constants(
+        table["good"],
+        table["group_of_frame"],
+        fitted,
+        scales,
+        str(table["illumination"]),
+        table["wavelengths_nm"],
+    )
+
+
+def _nothing_differs(scene: Scene, illumination: str, pixels: int) -> str:
+    """Say that no feature tells pixels apart, and whether the brightness might."""
+    over = f"{scene.uri} are constant over its {pixels} valid pixels."
+    if illumination == "none":
+        return f"Pixels that differ are needed, but all good bands of {over}"
+    needed = f"Pixels that differ are needed, but with illumination {illumination}, all features of"
+    if brightness_feature(illumination, scene.bands) is not None:
+        return f"{needed} {over}"
+    return (
+        f"{needed} {over} Pixels that differ in brightness alone are told apart by "
+        f"--set statistics.illumination=snv+brightness."
+    )
+
+
+def _measured(
+    pixels: NDArray[Any], illumination: str, wavelengths_nm: NDArray[np.float64]
+) -> Iterator[NDArray[Any]]:
+    """Cut pixels (band, pixel) to parts and yield their features; for "none" all at once."""
+    at_once = pixels.shape[1] if illumination == "none" else PIXELS_AT_ONCE
+    for first in range(0, pixels.shape[1], at_once):
+        yield illuminated(illumination, pixels[:, first : first + at_once], wavelengths_nm)
 
 
 def _unit_sums(pixels: NDArray[Any]) -> BandSums:
@@ -262,105 +349,6 @@ def _concatenate(parts: list[Table], scene: Scene) -> Table:
     return {name: np.concatenate([empty[name], *(p[name] for p in parts)]) for name in empty}
 
 
-def _sums_table(kind: str, sums: BandSums) -> Table:
-    """Write sums as arrays."""
-    return {
-        f"{kind}.count": np.asarray(sums.count),
-        f"{kind}.mean": sums.mean,
-        f"{kind}.outer": sums.outer,
-        f"{kind}.minimum": sums.minimum,
-        f"{kind}.maximum": sums.maximum,
-    }
-
-
-def _moments(
-    ledger: Ledger, tiles: list[Tile], kind: str, group_of_frame: NDArray[np.int64], groups: int
-) -> Moments:
-    """Merge the sums of all tiles, in tile order, into the moments of each group."""
-    merged: list[BandSums | None] = [None] * groups
-    for tile, table in ledger.results(tiles):
-        group = group_of_frame[tile.frame]
-        sums = BandSums(
-            int(table[f"{kind}.count"]),
-            *(table[f"{kind}.{name}"] for name in ("mean", "outer", "minimum", "maximum")),
-        )
-        before = merged[group]
-        merged[group] = sums if before is None else before.merge(sums)
-    known = [sums for sums in merged if sums is not None]
-    return Moments(
-        np.asarray([sums.count for sums in known]),
-        np.stack([sums.mean for sums in known]),
-        np.stack([sums.outer / max(1, sums.count) for sums in known]),
-        np.stack([sums.maximum > sums.minimum for sums in known]),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """Differences between reservoir pixels and their neighbours, read tile by tile."""
-
-    ledger: Ledger
-    tiles: tuple[Tile, ...]
-    good: NDArray[np.bool_]
-    group_of_frame: NDArray[np.int64]
-
-    def spectra(self) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
-        """Yield group, spectra and neighbour spectra, (pair, band) each."""
-        for tile, table in self.ledger.results(self.tiles):
-            group = int(self.group_of_frame[tile.frame])
-            own = table["spectra"][table["paired"]]
-            for neighbour in (table["right"], table["lower"]):
-                for first in range(0, len(own), PIXELS_AT_ONCE):
-                    part = slice(first, first + PIXELS_AT_ONCE)
-                    both = own[part][:, self.good], neighbour[part][:, self.good]
-                    yield group, both[0].astype(np.float64), both[1].astype(np.float64)
-
-    def noise(self, scale: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Noise covariance of the z-scored spectra."""
-        lengths = [
-            np.einsum("pb,pb->p", step, step)
-            for step in ((own - other) * scale[group] for group, own, other in self.spectra())
-        ]
-        threshold = projections.noise_threshold(np.concatenate([np.zeros(0), *lengths]))
-        total, count = np.zeros((scale.shape[1], scale.shape[1])), 0
-        for group, own, other in self.spectra():
-            part, quiet = projections.noise_sums((own - other) * scale[group], threshold)
-            total, count = total + part, count + quiet
-        return total / max(1, 2 * count)
-
-    def edge_scale(self, projection: Projection) -> float:
-        """Median squared difference of the scores of neighbours."""
-        lengths = [
-            ((projection.scores(own.T, group) - projection.scores(other.T, group)) ** 2).sum(axis=0)
-            for group, own, other in self.spectra()
-        ]
-        return projections.edge_scale(np.concatenate([np.zeros(0), *lengths]))
-
-
-def _fit(
-    raw: Moments,
-    pairs: _Pairs,
-    ledger: Ledger,
-    tiles: list[Tile],
-    config: RunConfig,
-    group_of_frame: NDArray[np.int64],
-    groups: int,
-) -> tuple[Projection, ...]:
-    """Fit the projections that the configuration names, in its order."""
-    views = config.views
-    fitted = []
-    for name in views.spectral:
-        if name == "z":
-            fitted.append(projections.fit_z(raw, views.z_components))
-        elif name == "mnf":
-            noise = pairs.noise(raw.scale())
-            fitted.append(projections.fit_mnf(raw, noise, views.mnf_components))
-        else:
-            unit = _moments(ledger, tiles, "unit", group_of_frame, groups)
-            fitted.append(projections.fit_l2(unit, views.l2_components))
-    return tuple(fitted)
-
-
 def _collect_reservoir(ledger: Ledger, tiles: list[Tile]) -> Table:
     """Join the reservoir of all tiles, sorted by frame, row and column."""
     names = ("row", "column", "spectra")
@@ -372,6 +360,17 @@ def _collect_reservoir(ledger: Ledger, tiles: list[Tile]) -> Table:
     joined = {name: np.concatenate(values) for name, values in parts.items()}
     order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
     return {name: values[order] for name, values in joined.items()}
+
+
+def _collect_valid_counts(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
+    """Join the valid pixels of every storage chunk, (chunk row, chunk column), by frame number."""
+    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
+    for tile, table in ledger.results(tiles):
+        parts.setdefault(tile.frame, []).append((tile.core, table["valid_per_chunk"]))
+    return {
+        f"valid_per_chunk.{frame}": assemble(found, scene.frames[frame].shape, scene.chunk_px, 0)
+        for frame, found in parts.items()
+    }
 
 
 def _collect_pictures(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:

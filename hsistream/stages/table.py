@@ -1,30 +1,62 @@
 """The stream: every stage, what it needs, what it writes, in order."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from hsistream.config import RunConfig
 from hsistream.stages import (
     Stage,
+    assign,
     cluster,
     codebooks,
     count,
+    encode,
     label,
+    lookup,
+    merge,
     report,
     statistics,
+    train,
     views,
 )
 
-STAGES = (
-    Stage(
-        name="statistics",
-        version=1,
-        needs=(),
-        sections=("seed", "statistics", "reservoir", "views"),
-        writes=("statistics.npz", "reservoir.npz", "pictures.npz"),
-        run=statistics.run,
-        estimate=statistics.estimate,
-    ),
+STATISTICS = Stage(
+    name="statistics",
+    version=2,
+    needs=(),
+    sections=("seed", "statistics", "reservoir", "views"),
+    writes=("statistics.npz", "reservoir.npz", "pictures.npz", "standard.npz"),
+    run=statistics.run,
+    estimate=statistics.estimate,
+)
+
+TRAIN = Stage(
+    name="train",
+    version=1,
+    needs=("statistics",),
+    sections=("seed", "encoder", "training"),
+    writes=("training.npz", "checkpoint"),
+    run=train.run,
+    estimate=train.estimate,
+)
+
+ENCODE = Stage(
+    name="encode",
+    version=1,
+    needs=("train",),
+    sections=(),
+    writes=("latents.zarr",),
+    run=encode.run,
+    estimate=encode.estimate,
+)
+
+CONSENSUS = (
     Stage(
         name="views",
         version=1,
-        needs=("statistics",),
+        needs=("statistics", "encode"),
         sections=(),
         writes=("views.npz",),
         run=views.run,
@@ -50,7 +82,7 @@ STAGES = (
     ),
     Stage(
         name="cluster",
-        version=1,
+        version=2,
         needs=("count",),
         sections=(),
         writes=("clusters.npz",),
@@ -66,14 +98,57 @@ STAGES = (
         run=label.run,
         estimate=label.estimate,
     ),
+)
+"""Labels from many small codebooks of several views."""
+
+PROTOTYPES = (
     Stage(
-        name="report",
+        name="assign",
         version=1,
-        needs=("label",),
+        needs=("encode",),
         sections=(),
-        writes=("report/page.html", "report/map.png"),
-        run=report.run,
-        estimate=report.estimate,
+        writes=("index.zarr", "assigned.npz"),
+        run=assign.run,
+        estimate=assign.estimate,
+    ),
+    Stage(
+        name="cluster",
+        version=1,
+        needs=("assign",),
+        sections=("cluster",),
+        writes=("clusters.npz",),
+        run=merge.run,
+        estimate=merge.estimate,
+    ),
+    Stage(
+        name="label",
+        version=1,
+        needs=("cluster",),
+        sections=(),
+        writes=("labels.zarr", "labels.npz"),
+        run=lookup.run,
+        estimate=lookup.estimate,
     ),
 )
-"""The consensus head, in order."""
+"""Labels from the prototypes of the network, merged."""
+
+REPORT = Stage(
+    name="report",
+    version=1,
+    needs=("label",),
+    sections=(),
+    writes=("report/page.html", "report/map.png"),
+    run=report.run,
+    estimate=report.estimate,
+)
+
+HEADS: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
+    {"consensus": CONSENSUS, "prototypes": PROTOTYPES}
+)
+"""What ``cluster.head`` names."""
+
+
+def stream(config: RunConfig) -> tuple[Stage, ...]:
+    """List the stages of a run, in order."""
+    network = (TRAIN, ENCODE) if config.encoder else ()
+    return (STATISTICS, *network, *HEADS[config.cluster.head], REPORT)

@@ -8,24 +8,28 @@ shared with the stage that codes every pixel.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.sections import ViewsSection
 from hsistream.consensus.projections import unit_length
 from hsistream.consensus.views import HALO, spatial_view
+from hsistream.illumination import illuminated
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
+from hsistream.sections import ViewsSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
-from hsistream.stages.statistics import Constants
+from hsistream.stages import train as train_stage
+from hsistream.stages.encode import LATENTS, latent_count
+from hsistream.stages.statistics import Constants, Latents
+from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, Window, grow, size, strips, within
 
@@ -63,10 +67,10 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs; its tiles have a fixed size."""
     fixed = fixed_tile_px(scene)
     pixels = reservoir_pixels(scene, config)
-    values = 4 * pixels * components(config.views, scene) * len(config.views.spatial)
+    values = 4 * pixels * components(config, scene) * len(config.views.spatial)
     return Needs(
         tiles=len(scene_tiles(scene, fixed)),
-        task=view_bytes(scene, config.views, fixed),
+        task=view_bytes(scene, config, fixed),
         driver={"views of the reservoir": 2 * values},
         disk_bytes=2 * values,
     )
@@ -82,24 +86,29 @@ def halo(views: ViewsSection) -> int:
     return max(HALO[name] for name in views.spatial)
 
 
-def components(views: ViewsSection, scene: Scene) -> int:
-    """Upper bound of the scores of all projections."""
+def components(config: RunConfig, scene: Scene) -> int:
+    """Upper bound of the values of all sources of views together."""
+    return sum(_sizes(config, scene))
+
+
+def _sizes(config: RunConfig, scene: Scene) -> list[int]:
+    """Upper bounds of the values of each source; the brightness may be one more feature."""
+    views = config.views
     wanted = {"z": views.z_components, "l2": views.l2_components, "mnf": views.mnf_components}
-    return sum(min(wanted[name], scene.bands) for name in views.spectral)
+    latents = [latent_count(scene, config)] if views.latents else []
+    return [min(wanted[name], scene.bands + 1) for name in views.scored] + latents
 
 
-def view_bytes(scene: Scene, views: ViewsSection, tile_px: int) -> dict[str, int]:
+def view_bytes(scene: Scene, config: RunConfig, tile_px: int) -> dict[str, int]:
     """Memory of :func:`tile_views`, term by term."""
+    views = config.views
     edge = min(tile_px, scene.longest_side) + 2 * halo(views)
     strip = min(scene.chunk_px, edge) * edge
-    largest = max(
-        min(scene.bands, count)
-        for count in (views.z_components, views.l2_components, views.mnf_components)
-    )
+    largest = max(_sizes(config, scene))
     return {
         "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
-        "float32 rows": 3 * ROWS_AT_ONCE_BYTES,
-        "scores": 4 * edge**2 * components(views, scene),
+        "float32 rows and their features": 4 * ROWS_AT_ONCE_BYTES,
+        "scores": 4 * edge**2 * components(config, scene),
         "strips of views": 4 * 4 * (STRIP_PX + 2 * halo(views)) * edge * largest,
         "masks": 3 * edge**2,
     }
@@ -123,7 +132,7 @@ def view_tile(
     table["row"] = (row + tile.core[0].start).astype(np.int32)
     table["column"] = (column + tile.core[1].start).astype(np.int32)
     table["frame"] = np.full(len(row), tile.frame, np.int32)
-    constants = load_constants(run.table(statistics_stage.TABLE), fingerprint)
+    constants = load_constants(run, views.latents, fingerprint)
     if len(row):
         table |= _views_of(tile, chosen, tile_views(tile, scene, views, constants))
     return table
@@ -140,18 +149,16 @@ def tile_views(
     """
     window = tile.window(scene.frames[tile.frame].shape)
     valid = scene.valid(tile.frame, window)
-    scores = _scores(tile.frame, window, valid, scene, constants)
+    sources = _sources(tile.frame, window, valid, scene, constants)
     for strip in strips(tile.core, STRIP_PX):
         outer = grow(strip, tile.halo, scene.frames[tile.frame].shape)
         there, inner = within(outer, window), within(strip, outer)
-        mask, first = np.ascontiguousarray(valid[there]), 0
-        for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
-            last = first + projection.components
-            part = np.ascontiguousarray(scores[first:last, *there])
-            first = last
+        mask = np.ascontiguousarray(valid[there])
+        for source, scores, scale in sources:
+            part = np.ascontiguousarray(scores[:, *there])
             for name in views.spatial:
                 view = spatial_view(name, part, mask, scale)
-                yield strip, f"{projection.name}.{name}", view[:, *inner]
+                yield strip, f"{source}.{name}", view[:, *inner]
 
 
 def _views_of(
@@ -168,9 +175,30 @@ def _views_of(
 
 
 @lru_cache(maxsize=4)
-def load_constants(path: Path, fingerprint: str) -> Constants:
+def load_constants(run: RunDirectory, latents: bool, fingerprint: str) -> Constants:
     """Read the constants once per process; the fingerprint tells runs apart."""
-    return statistics_stage.from_table(read_table(path))
+    constants = statistics_stage.from_table(read_table(run.table(statistics_stage.TABLE)))
+    if not latents:
+        return constants
+    scale = float(read_table(run.table(train_stage.TABLE))["edge_scale"])
+    return replace(constants, latents=Latents(run.latents_uri, scale))
+
+
+def _sources(
+    frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
+) -> list[tuple[str, NDArray[np.float32], float]]:
+    """List what views are made of: name, values (component, y, x) of a window, edge scale."""
+    scores, first, found = _scores(frame, window, valid, scene, constants), 0, []
+    for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
+        last = first + projection.components
+        found.append((projection.name, scores[first:last], scale))
+        first = last
+    if constants.latents:
+        store = RasterStore(constants.latents.uri)
+        latents = store.read(scene.frames[frame].name, LATENTS, window, leading=1)
+        values = np.where(valid, latents.astype(np.float32), np.float32(0))
+        found.append((LATENTS, values, constants.latents.edge_scale))
+    return found
 
 
 def _scores(
@@ -199,9 +227,11 @@ def _project(
     for first in range(0, raw.shape[1], rows):
         part = slice(first, first + rows)
         spectra = raw[:, part] if good.all() else raw[good, part]
+        spectra = spectra.reshape(len(spectra), -1)
         place, at = out[:, part], 0
         with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
-            for found in _project_all(spectra.reshape(len(spectra), -1), group, constants):
+            values = illuminated(constants.illumination, spectra, constants.wavelengths_nm)
+            for found in _project_all(values, group, constants):
                 place[at : at + len(found)] = found.reshape(len(found), *place.shape[1:])
                 at += len(found)
         if not valid[part].all():
@@ -209,17 +239,17 @@ def _project(
 
 
 def _project_all(
-    spectra: NDArray[Any], group: int, constants: Constants
+    values: NDArray[Any], group: int, constants: Constants
 ) -> Iterator[NDArray[np.float32]]:
-    """Apply all projections; neighbours in the list that share a mean share one product."""
+    """Project features (feature, pixel); neighbours in the list that share a mean are as one."""
     for unit_norm, alike in groupby(constants.projections, lambda each: each.unit_norm):
         together = list(alike)
         matrix = np.concatenate([each.matrix[group] for each in together], axis=1).T
         mean = together[0].mean[group].astype(np.float32)[:, None]
         if unit_norm:
-            centred = unit_length(spectra.astype(np.float32)) - mean
+            centred = unit_length(values.astype(np.float32, copy=False)) - mean
         else:
-            centred = np.subtract(spectra, mean, dtype=np.float32)
+            centred = np.subtract(values, mean, dtype=np.float32)
         yield matrix.astype(np.float32) @ centred
 
 

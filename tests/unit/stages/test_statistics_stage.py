@@ -1,26 +1,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import RunConfig
-from hsistream.sections import StatisticsSection
-from hsistream.consensus.projections import Moments, edge_scale, fit_mnf, fit_z, noise_covariance
-from hsistream.errors import ConfigError
-from hsistream.events import Event, Warned
+from hsistream.config import Execution, RunConfig
+from hsistream.consensus.projections import (
+    Moments,
+    edge_scale,
+    fit_l2,
+    fit_mnf,
+    fit_z,
+    noise_covariance,
+    unit_length,
+)
+from hsistream.errors import ConfigError, SceneError
+from hsistream.events import Event, Warned, ignore
+from hsistream.illumination import features
+from hsistream.pipeline import fingerprints
 from hsistream.runs import RunDirectory
+from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
-from hsistream.stages import scene_tiles
+from hsistream.sections import StatisticsSection
+from hsistream.stages import Context, scene_tiles, statistics
 from hsistream.stages.pictures import picture_step
 from hsistream.stages.statistics import (
     BRIGHTNESS_RATIO,
     PICTURES,
     RESERVOIR,
     TABLE,
+    Constants,
     brightness_advice,
     from_table,
     measure_tile,
@@ -30,14 +43,35 @@ from hsistream.stages.statistics import (
     warn_of_brightness,
 )
 from hsistream.stores.tables import read_table
-from tests.strategies import whole
+from tests.strategies import array_source, whole
+
+CHANGES = ("snv", "snv+brightness", "l2", "l2+brightness", "continuum")
+"""All illuminations but none."""
+
+SETTINGS = [("cluster.clusters", 3), ("views.spectral", ["z", "l2", "mnf"])]
+SETTINGS += [(f"views.{name}_components", 5) for name in ("z", "l2", "mnf")]
 
 
-def good_pixels(scene: Scene, frame: int) -> NDArray[np.float64]:
-    """Valid pixels in the good bands, (band, pixel), read in one piece."""
-    window = whole(scene.frames[frame].shape)
-    spectra = scene.read(frame, window)[np.asarray(scene.good_bands)]
-    return np.asarray(spectra[:, scene.valid(frame, window)], np.float64)
+def measure(scene: Scene, folder: Path, illumination: str) -> Constants:
+    """Run this stage alone."""
+    config = RunConfig.make(settings=[*SETTINGS, ("statistics.illumination", illumination)])
+    run = RunDirectory(folder)
+    statistics.run(Context(run, scene, config, Execution(), 32, 1, None, ignore, ""))
+    return from_table(read_table(run.table(TABLE)))
+
+
+def good_features(scene: Scene, frame: int, illumination: str = "none") -> NDArray[np.float64]:
+    """Features of all pixels of a frame, (feature, y, x), read in one piece."""
+    good = np.asarray(scene.good_bands)
+    spectra = scene.read(frame, whole(scene.frames[frame].shape))[good]
+    wavelengths_nm = np.asarray(scene.wavelengths_nm)[good]
+    return features(illumination, spectra, wavelengths_nm).astype(np.float64)
+
+
+def good_pixels(scene: Scene, frame: int, illumination: str = "none") -> NDArray[np.float64]:
+    """Features of the valid pixels, (feature, pixel), read in one piece."""
+    valid = scene.valid(frame, whole(scene.frames[frame].shape))
+    return good_features(scene, frame, illumination)[:, valid]
 
 
 def paired_pixels(scene: Scene, frame: int) -> NDArray[np.bool_]:
@@ -57,25 +91,25 @@ def paired_pixels(scene: Scene, frame: int) -> NDArray[np.bool_]:
     return paired
 
 
-def direct_steps(scene: Scene) -> NDArray[np.float64]:
-    """Differences of the reservoir's neighbours in the good bands, (pair, band)."""
+def direct_pairs(
+    scene: Scene, illumination: str = "none"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Features of the reservoir's pixels and of their neighbours, (pair, feature) each."""
     found = []
     for frame in range(len(scene.frames)):
-        spectra = scene.read(frame, whole(scene.frames[frame].shape)).astype(np.float64)
-        spectra = spectra[np.asarray(scene.good_bands)]
+        values = good_features(scene, frame, illumination)
         row, column = np.nonzero(paired_pixels(scene, frame))
-        own = spectra[:, row, column]
-        found += [own - spectra[:, row, column + 1], own - spectra[:, row + 1, column]]
-    return np.concatenate([np.asarray(step.T) for step in found])
+        for right, down in ((1, 0), (0, 1)):
+            found.append((values[:, row, column].T, values[:, row + down, column + right].T))
+    return np.concatenate([own for own, _ in found]), np.concatenate([other for _, other in found])
 
 
-def direct_moments(scene: Scene) -> Moments:
-    pixels = np.concatenate([good_pixels(scene, frame) for frame in (0, 1)], axis=1)
+def direct_moments(pixels: NDArray[np.float64]) -> Moments:
     return Moments(
         np.array([pixels.shape[1]]),
         pixels.mean(axis=1)[None],
         np.cov(pixels, bias=True)[None],
-        np.ones((1, len(pixels)), bool),
+        np.ptp(pixels, axis=1)[None] > 0,
     )
 
 
@@ -140,10 +174,18 @@ def test_a_frame_without_data_has_no_brightness(scene: Scene) -> None:
     assert brightness_advice(replace(both, frames=(both.frames[0], empty))) is None
 
 
-@pytest.mark.parametrize(("by", "warnings"), [("scene", 1), ("frame", 0)])
-def test_who_has_chosen_gets_no_advice(scene: Scene, by: Any, warnings: int) -> None:
+@pytest.mark.parametrize(
+    ("section", "warnings"),
+    [
+        (StatisticsSection(), 1),
+        (StatisticsSection(by="frame"), 0),
+        (StatisticsSection(illumination="snv"), 0),
+    ],
+)
+def test_who_has_chosen_gets_no_advice(
+    scene: Scene, section: StatisticsSection, warnings: int
+) -> None:
     heard: list[Event] = []
-    section = StatisticsSection(by=by)
     warn_of_brightness(with_brightness(scene, 1.0, 2.0), section, heard.append)
     assert len(heard) == warnings
     assert all(isinstance(event, Warned) for event in heard)
@@ -152,12 +194,23 @@ def test_who_has_chosen_gets_no_advice(scene: Scene, by: Any, warnings: int) -> 
 # --- one tile ------------------------------------------------------------------------------
 
 
-def test_one_tile_is_measured_as_numpy_does(scene: Scene) -> None:
+def options(**changed: Any) -> dict[str, Any]:
+    """Arguments of the work on one tile."""
+    return {
+        "seed": 0,
+        "thresholds": (1.0, 1.0),
+        "unit_norm": False,
+        "illumination": "none",
+        **changed,
+    }
+
+
+@pytest.mark.parametrize("illumination", ["none", *CHANGES])
+def test_one_tile_is_measured_as_numpy_does(scene: Scene, illumination: str) -> None:
     tile = scene_tiles(scene, scene.shard_px)[0]
-    found = measure_tile(tile, scene=scene, seed=0, thresholds=(1.0, 1.0), unit_norm=True)
-    good = np.asarray(scene.good_bands)
+    found = measure_tile(tile, scene=scene, **options(unit_norm=True, illumination=illumination))
     valid = scene.valid(0, tile.core)
-    pixels = scene.read(0, tile.core)[good][:, valid].astype(np.float64)
+    pixels = good_features(scene, 0, illumination)[:, *tile.core][:, valid]
     assert 0 < valid.sum() < valid.size
     unit = pixels / np.linalg.norm(pixels, axis=0)
     for kind, values in (("raw", pixels), ("unit", unit)):
@@ -170,6 +223,7 @@ def test_one_tile_is_measured_as_numpy_does(scene: Scene) -> None:
             atol=1e-12,
         )
     row, column = np.nonzero(valid)
+    np.testing.assert_array_equal(found["spectra"].T, scene.read(0, tile.core)[:, valid])
     order = np.lexsort((found["column"], found["row"]))
     np.testing.assert_array_equal(found["row"][order], row)
     np.testing.assert_array_equal(found["column"][order], column)
@@ -179,7 +233,7 @@ def test_neighbours_of_the_reservoir_are_the_right_and_the_lower_one(scene: Scen
     everything = scene.read(1, whole(scene.frames[1].shape))
     expected = paired_pixels(scene, 1)
     for tile in [tile for tile in scene_tiles(scene, scene.shard_px) if tile.frame == 1]:
-        found = measure_tile(tile, scene=scene, seed=0, thresholds=(1.0, 0.4), unit_norm=False)
+        found = measure_tile(tile, scene=scene, **options(thresholds=(1.0, 0.4)))
         row, column, paired = found["row"], found["column"], found["paired"]
         np.testing.assert_array_equal(found["spectra"].T, everything[:, row, column])
         np.testing.assert_array_equal(paired, expected[row, column])
@@ -202,7 +256,9 @@ def test_the_projections_of_a_run_are_those_of_the_scene_in_one_piece(
     scene: Scene, finished: RunDirectory
 ) -> None:
     constants = from_table(read_table(finished.table(TABLE)))
-    moments, steps, views = direct_moments(scene), direct_steps(scene), finished.config().views
+    moments = direct_moments(np.hstack([good_pixels(scene, frame) for frame in (0, 1)]))
+    own, other = direct_pairs(scene)
+    steps, views = own - other, finished.config().views
     noise = noise_covariance(steps * moments.scale()[0])
     expected = (fit_z(moments, views.z_components), fit_mnf(moments, noise, views.mnf_components))
     pixels = good_pixels(scene, 1)
@@ -215,7 +271,88 @@ def test_the_projections_of_a_run_are_those_of_the_scene_in_one_piece(
         assert scale == pytest.approx(edge_scale(squared), rel=1e-6)
 
 
-def test_constants_survive_their_table(finished: RunDirectory) -> None:
+@pytest.mark.parametrize("illumination", CHANGES)
+def test_the_projections_are_of_the_features(
+    scene: Scene, tmp_path: Path, illumination: str
+) -> None:
+    constants = measure(scene, tmp_path, illumination)
+    assert constants.illumination == illumination
+    pixels = np.hstack([good_pixels(scene, frame, illumination) for frame in (0, 1)])
+    moments, (own, other) = direct_moments(pixels), direct_pairs(scene, illumination)
+    noise = noise_covariance((own - other) * moments.scale()[0])
+    expected = (
+        fit_z(moments, 5),
+        fit_l2(direct_moments(np.asarray(unit_length(pixels))), 5),
+        fit_mnf(moments, noise, 5),
+    )
+    for found, direct, scale in zip(
+        constants.projections, expected, constants.edge_scales, strict=True
+    ):
+        assert found.name == direct.name
+        assert_same_projection(found, direct, pixels)
+        steps = direct.scores(own.T, 0) - direct.scores(other.T, 0)
+        assert scale == pytest.approx(edge_scale((steps**2).sum(axis=0)), rel=1e-6)
+
+
+def test_the_reservoir_is_the_same_whatever_the_light(scene: Scene, tmp_path: Path) -> None:
+    measure(scene, tmp_path / "none", "none")
+    measure(scene, tmp_path / "snv", "snv")
+    found = [read_table(RunDirectory(tmp_path / n).table(RESERVOIR)) for n in ("none", "snv")]
+    for name, values in found[0].items():
+        np.testing.assert_array_equal(found[1][name], values)
+
+
+def test_every_illumination_is_another_result(scene: Scene) -> None:
+    settings = [("statistics.illumination", name) for name in ("none", *CHANGES)]
+    marks = {next(iter(fingerprints(scene, RunConfig.make(settings=[one])))) for one in settings}
+    assert len(marks) == len(settings)
+
+
+@pytest.fixture(scope="module")
+def unevenly_lit(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """One spectrum, in every pixel as bright as chance has it."""
+    light = np.random.default_rng(0).uniform(0.2, 3, (1, 19, 23))
+    spectrum = 0.1 + 0.05 * np.sin(np.arange(14))[:, None, None]
+    values = (light * spectrum).astype(np.float32)
+    return ingest([array_source(values)], tmp_path_factory.mktemp("light") / "scene.zarr")
+
+
+@pytest.mark.parametrize("illumination", ["snv", "l2", "continuum"])
+def test_brightness_alone_tells_no_pixels_apart_without_it(
+    unevenly_lit: Scene, tmp_path: Path, illumination: str
+) -> None:
+    message = rf"illumination {illumination}, .* over its 437 .*illumination=snv\+brightness"
+    with pytest.raises(SceneError, match=message):
+        measure(unevenly_lit, tmp_path, illumination)
+
+
+@pytest.mark.parametrize("illumination", ["none", "snv+brightness", "l2+brightness"])
+def test_brightness_alone_tells_pixels_apart_with_it(
+    unevenly_lit: Scene, tmp_path: Path, illumination: str
+) -> None:
+    constants = measure(unevenly_lit, tmp_path, illumination)
+    assert constants.projections[0].components == 1
+
+
+@pytest.mark.parametrize("illumination", ["none", *CHANGES])
+def test_a_scene_of_one_spectrum_is_refused(tmp_path: Path, illumination: str) -> None:
+    values = np.broadcast_to(np.arange(4, dtype=np.uint16)[:, None, None], (4, 8, 9))
+    flat = ingest([array_source(values)], tmp_path / "scene.zarr")
+    with pytest.raises(SceneError, match="Pixels that differ are needed"):
+        measure(flat, tmp_path / "run", illumination)
+
+
+@pytest.mark.parametrize("illumination", ["snv+brightness", "continuum"])
+def test_constants_survive_their_table(scene: Scene, tmp_path: Path, illumination: str) -> None:
+    constants = measure(scene, tmp_path, illumination)
+    again = from_table(to_table(constants))
+    assert again.illumination == constants.illumination == illumination
+    np.testing.assert_array_equal(again.wavelengths_nm, constants.wavelengths_nm)
+    np.testing.assert_array_equal(again.good, constants.good)
+    assert len(again.wavelengths_nm) == again.good.sum()
+
+
+def test_constants_of_a_run_survive_their_table(finished: RunDirectory) -> None:
     table = read_table(finished.table(TABLE))
     again = to_table(from_table(table))
     assert again.keys() == table.keys()

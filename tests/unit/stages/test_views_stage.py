@@ -1,30 +1,58 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.sections import ViewsSection
+from hsistream.config import Execution, RunConfig
 from hsistream.consensus.views import spatial_view
+from hsistream.events import ignore
+from hsistream.illumination import features
 from hsistream.runs import RunDirectory
+from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
-from hsistream.stages import scene_tiles
+from hsistream.scene.synthetic import SyntheticFrame
+from hsistream.sections import ViewsSection
+from hsistream.stages import Context, scene_tiles
+from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.statistics import TABLE as STATISTICS
 from hsistream.stages.statistics import Constants, from_table
 from hsistream.stages.views import TABLE, components, fixed_tile_px, halo, tile_views
 from hsistream.stores.tables import read_table
 from hsistream.tiles import Tile, TileGrid
-from tests.strategies import whole
+from tests.strategies import array_source, whole
 
 Views = dict[str, NDArray[np.float32]]
+Setup = tuple[Scene, ViewsSection, Constants]
+
+CHANGES = ("snv", "snv+brightness", "l2", "l2+brightness", "continuum")
+"""All illuminations but none."""
 
 
 @pytest.fixture(scope="module")
 def constants(finished: RunDirectory) -> Constants:
     return from_table(read_table(finished.table(STATISTICS)))
+
+
+@pytest.fixture(scope="module", params=CHANGES)
+def relit(
+    request: pytest.FixtureRequest, scene: Scene, tmp_path_factory: pytest.TempPathFactory
+) -> Setup:
+    """The scene, its views and its constants under one illumination."""
+    settings: list[tuple[str, Any]] = [
+        ("statistics.illumination", request.param),
+        ("views.spectral", ["z", "l2", "mnf"]),
+        *((f"views.{name}_components", 5) for name in ("z", "l2", "mnf")),
+    ]
+    config = RunConfig.make(settings=settings)
+    run = RunDirectory(tmp_path_factory.mktemp("run"))
+    statistics_stage.run(Context(run, scene, config, Execution(), 32, 1, None, ignore, ""))
+    return scene, config.views, from_table(read_table(run.table(STATISTICS)))
 
 
 def views_by_tile(
@@ -71,6 +99,53 @@ def test_views_by_tile_are_those_of_the_whole_frame(
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
 
+def test_views_of_features_are_projected_in_float64_alike(relit: Setup) -> None:
+    scene, section, constants = relit
+    window, good = whole(scene.frames[0].shape), np.asarray(scene.good_bands)
+    valid = scene.valid(0, window)
+    values = features(
+        constants.illumination,
+        scene.read(0, window)[good],
+        np.asarray(scene.wavelengths_nm)[good],
+    ).astype(np.float64)
+    found = views_by_tile(scene, 0, 4096, constants, section)
+    for projection in constants.projections:
+        expected = projection.scores(values[:, valid], 0)
+        scores = found[f"{projection.name}.plain"][:, valid]
+        np.testing.assert_allclose(scores, expected, atol=2e-4 * abs(expected).max())
+
+
+@pytest.mark.parametrize("tile_px", [16, 23])
+def test_views_of_features_by_tile_are_those_of_the_whole_frame(relit: Setup, tile_px: int) -> None:
+    scene, section, constants = relit
+    expected = views_by_tile(scene, 0, 4096, constants, section)
+    found = views_by_tile(scene, 0, tile_px, constants, section)
+    assert found.keys() == expected.keys()
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def test_pixels_without_data_score_nothing_whatever_they_hold(relit: Setup, tmp_path: Path) -> None:
+    _, section, constants = relit
+    source = SyntheticFrame(0, (50, 70), bands=12, classes=3)
+    values = source.read(whole(source.shape)).astype(np.float32)
+    valid = source.valid(whole(source.shape))
+    scores = []
+    for number, junk in enumerate((np.nan, -np.inf, 3e38)):
+        values[:, ~valid] = junk
+        lit = array_source(
+            values,
+            mask=valid,
+            wavelengths_nm=source.header.wavelengths_nm,
+            good_bands=source.header.good_bands,
+        )
+        scene = ingest([lit], tmp_path / f"{number}.zarr")
+        scores.append(views_by_tile(scene, 0, 4096, constants, section))
+    for name, found in scores[0].items():
+        np.testing.assert_array_equal(found, scores[1][name], err_msg=name)
+        np.testing.assert_array_equal(found, scores[2][name], err_msg=name)
+
+
 def test_views_do_not_depend_on_the_height_of_strips_and_blocks(
     scene: Scene,
     constants: Constants,
@@ -112,9 +187,9 @@ def test_the_halo_is_that_of_the_widest_filter(spatial: tuple[str, ...], expecte
     assert halo(ViewsSection.model_validate({"spatial": spatial})) == expected
 
 
-def test_no_more_components_are_counted_than_there_are_bands(scene: Scene) -> None:
+def test_no_more_components_are_counted_than_bands_and_a_brightness(scene: Scene) -> None:
     section = ViewsSection(spectral=("z", "l2", "mnf"), z_components=5)
-    assert components(section, scene) == 5 + 12 + 12
+    assert components(section, scene) == 5 + 13 + 12
 
 
 def test_tiles_of_a_scene_come_frame_by_frame(scene: Scene) -> None:

@@ -1,0 +1,1 @@
+"""Graphs whose nodes are prototypes or regions: arrays in, labels out."""

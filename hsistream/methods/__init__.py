@@ -1,0 +1,48 @@
+"""Networks that turn spectra into latents: one line each.
+
+Strings, so that the table costs nothing; a method is imported when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
+
+from hsistream.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hsistream.methods.base import Method
+
+METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "dgc": "hsistream.methods.dgc",
+        "dgc-paper": "hsistream.methods.dgc_paper",
+    }
+)
+"""Name of a network, as in ``encoder.name``, to the module that holds it."""
+
+
+def load_method(name: str) -> Method:
+    """Import a method by its name, a key of ``METHODS``."""
+    return cast("Method", import_module(METHODS[name]))
+
+
+def choose_device(wanted: str) -> str:
+    """Choose where networks run: ``"cuda"`` or ``"cpu"``; ``"auto"`` takes a GPU if there is one.
+
+    Raises
+    ------
+    ConfigError
+        If ``"cuda"`` is asked for and there is no such device.
+    """
+    import torch
+
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise ConfigError(
+            "--device cuda needs a CUDA device, but torch finds none. Use --device cpu, or install "
+            "a build of torch for your GPU."
+        )
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and found) else "cpu"

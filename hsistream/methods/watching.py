@@ -1,0 +1,175 @@
+"""Watching a training on a fixed probe: use, margin, agreement, and the alarm.
+
+Shared by the networks with prototypes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_mutual_info_score
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from hsistream.methods.base import Crop, Probe, Trained
+from hsistream.nn.learner import Inspection, Mapped, Schedule
+from hsistream.nn.loop import Trained as Fitted
+from hsistream.sections import TrainingSection
+
+ALARM_ENTROPY = 0.5
+"""Share of the start's usage entropy below which a training has collapsed."""
+
+COMPARED_PIXELS = 20_000
+"""Pixels of the probe whose labels are compared from check to check."""
+
+KMEANS_STARTS = 3
+
+Cosines = NDArray[np.float32]
+
+
+class Watch:
+    """Remembers the checks of one training: prototypes, masses and labels of the probe."""
+
+    def __init__(self, probe: Probe, least: int) -> None:
+        self._probe, self._least = probe, least
+        self._prototypes: list[NDArray[np.float64]] = []
+        self._masses: list[NDArray[np.float64]] = []
+        self._labels: list[NDArray[np.int64]] = []
+
+    @property
+    def checks(self) -> int:
+        """Number of checks so far."""
+        return len(self._masses)
+
+    def look(self, cosines: Callable[[Crop, int], Cosines], mapped: Mapped) -> list[Cosines]:
+        """Compare the pixels of the probe's crops with the prototypes, on the loop's threads."""
+        crops = list(zip(self._probe.crops, self._probe.frames, strict=True))
+        return mapped(lambda item: cosines(*item), crops)
+
+    def judge(self, found: list[Cosines], prototypes: NDArray[np.float64]) -> Inspection:
+        """Judge (prototype, pixel) cosines of every crop, and remember them."""
+        cosines = np.concatenate(found, axis=1)
+        best = np.partition(cosines, -2, axis=0)[-2:] if len(cosines) > 1 else cosines[[0, 0]]
+        labels = cosines.argmax(axis=0).astype(np.int64)
+        masses = np.bincount(labels, minlength=len(cosines)).astype(np.float64)
+        step = -(-max(1, len(labels)) // COMPARED_PIXELS)
+        self._prototypes.append(prototypes)
+        self._masses.append(masses)
+        self._labels = [*self._labels[:1], *self._labels[1:][-1:], labels[::step]]
+        return self._inspection(float((best[1] - best[0]).mean()) if labels.size else 0.0)
+
+    def entropy_share(self, shares: Tensor) -> float:
+        """Entropy of shares (prototype,), relative to that of the start's usage."""
+        start = _entropy(self._masses[0])
+        return _entropy(shares.double().numpy()) / start if start else 1.0
+
+    def shares(self) -> NDArray[np.float32]:
+        """Share of every prototype in the probe at the last check."""
+        masses = self._masses[-1]
+        return np.asarray(masses / max(1.0, masses.sum()), np.float32)
+
+    def history(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Prototypes (check, prototype, latent) and masses (check, prototype)."""
+        return np.stack(self._prototypes), np.stack(self._masses)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything remembered, for a checkpoint."""
+        kept = {"watch.prototypes": self._prototypes, "watch.masses": self._masses}
+        state = {
+            name: torch.from_numpy(np.stack(values)) for name, values in kept.items() if values
+        }
+        labels = {f"watch.labels.{n}": torch.from_numpy(v) for n, v in enumerate(self._labels)}
+        return state | labels
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to a state."""
+        self._prototypes = [*tensors["watch.prototypes"].numpy()]
+        self._masses = [*tensors["watch.masses"].numpy()]
+        names = sorted(name for name in tensors if name.startswith("watch.labels."))
+        self._labels = [tensors[name].numpy() for name in names]
+
+    def _inspection(self, margin: float) -> Inspection:
+        """Sum up the last check."""
+        masses, labels = self._masses[-1], self._labels
+        entropy, active = _entropy(masses), int((masses > 0).sum())
+        facts = {
+            "usage entropy": entropy,
+            "prototypes in use": float(active),
+            "margin": margin,
+            "agreement with the start": _agreement(labels[0], labels[-1]),
+        }
+        start = _entropy(self._masses[0])
+        few = entropy < ALARM_ENTROPY * start or active < min(self._least, self._active_at_start())
+        agreement = _agreement(labels[-2], labels[-1]) if len(labels) > 1 else None
+        return Inspection(margin * entropy, few and self.checks > 1, agreement, facts)
+
+    def _active_at_start(self) -> int:
+        return int((self._masses[0] > 0).sum())
+
+
+def kmeans_centres(points: NDArray[np.float32], centres: int, seed: int) -> NDArray[np.float32]:
+    """Find k-means centres (centre, latent) of points (pixel, latent), on one thread."""
+    state = np.random.SeedSequence((seed, 3)).generate_state(1)[0]
+    size = min(centres, len(np.unique(points, axis=0)))
+    with threadpool_limits(1):
+        model = KMeans(size, n_init=KMEANS_STARTS, random_state=int(state)).fit(points)
+    return np.asarray(model.cluster_centers_, np.float32)
+
+
+def schedule_of(training: TrainingSection, device: str) -> Schedule:
+    """Turn the settings of a training into the schedule of the loop."""
+    fast = training.precision == "bfloat16" or (training.precision == "auto" and device == "cuda")
+    precision: Literal["float32", "bfloat16"] = "bfloat16" if fast else "float32"
+    return Schedule(
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        warm_up=training.warm_up,
+        weight_decay=training.weight_decay,
+        clip=training.clip,
+        momentum=training.momentum,
+        check_every=training.check_every,
+        patience=training.patience,
+        rollbacks=training.rollbacks,
+        precision=precision,
+        minutes=training.minutes,
+    )
+
+
+class _Watched(Protocol):
+    """What remembers the checks."""
+
+    def history(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Prototypes and masses of every check."""
+
+
+def trained(fitted: Fitted, watch: _Watched) -> Trained:
+    """Put together what a training leaves."""
+    training = fitted.training
+    assert training.ended, "fit() returns trainings that ended"
+    inspections = [inspection for _, inspection in training.inspections]
+    names = inspections[0].facts
+    prototypes, masses = watch.history()
+    return Trained(
+        ending=training.ended,
+        losses=np.asarray(training.losses, np.float64),
+        check_steps=np.asarray([step for step, _ in training.inspections], np.int64),
+        checks={name: np.asarray([each.facts[name] for each in inspections]) for name in names},
+        prototypes=prototypes,
+        masses=masses,
+    )
+
+
+def _entropy(masses: NDArray[np.float64]) -> float:
+    """Entropy of masses, in nats."""
+    shares = masses[masses > 0] / max(masses.sum(), np.finfo(float).tiny)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _agreement(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+    """Compare two labellings by adjusted mutual information; 1 for the same."""
+    return float(adjusted_mutual_info_score(first, second)) if len(first) else 1.0

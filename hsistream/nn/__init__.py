@@ -1,0 +1,1 @@
+"""Networks and their training: tensors in, tensors out. The only home of torch."""

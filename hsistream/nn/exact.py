@@ -1,0 +1,103 @@
+"""Arithmetic that gives the same bytes whatever the number of threads.
+
+Every sample is computed on one thread with one thread of arithmetic, and what
+samples give is put together in their order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import (
+    AveragedModel,
+    get_ema_multi_avg_fn,
+)
+
+from hsistream.nn.learner import Item, Mapped, Result
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@contextmanager
+def reproducible(device: torch.device, threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Give threads whose sums depend neither on the number of cores nor on who is first.
+
+    What this changes in torch is put back at the end.
+    """
+    cores, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if device.type == "cuda":  # cuBLAS is reproducible only with a workspace of fixed size
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    try:
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(1)
+        # OpenMP keeps a number of threads for each thread that calls it.
+        with ThreadPoolExecutor(threads, "sample", torch.set_num_threads, (1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(cores)
+        torch.use_deterministic_algorithms(exact, warn_only=warn_only)
+
+
+def without_gradients(pool: ThreadPoolExecutor) -> Mapped:
+    """Map functions over items on threads, in order, without recording gradients."""
+
+    def mapped(function: Callable[[Item], Result], items: Iterable[Item], /) -> list[Result]:
+        def quiet(item: Item) -> Result:
+            with torch.no_grad():  # each thread has its own switch
+                return function(item)
+
+        return list(pool.map(quiet, items))
+
+    return mapped
+
+
+def mean_gradient(
+    losses: Iterable[Callable[[], Tensor]],
+    parameters: list[Tensor],
+    precision: Precision,
+    pool: ThreadPoolExecutor,
+) -> tuple[float, list[Tensor]]:
+    """Average losses, and their gradients, in the order in which they are given.
+
+    Parameters
+    ----------
+    losses : iterable of callable
+        Each computes one scalar.
+    parameters : list of Tensor
+        With respect to what; a loss need not depend on all of them.
+    precision : {"float32", "bfloat16"}
+        Arithmetic of the losses.
+    pool : ThreadPoolExecutor
+        Threads of :func:`reproducible`.
+    """
+    device = parameters[0].device.type
+    low = precision == "bfloat16"
+
+    def one(compute: Callable[[], Tensor]) -> tuple[float, tuple[Tensor, ...]]:
+        # All threads share the cache of autocast, and would share parts of their graphs with it.
+        with torch.autocast(device, torch.bfloat16, enabled=low, cache_enabled=False):
+            loss = compute()
+        return loss.item(), torch.autograd.grad(loss, parameters, materialize_grads=True)
+
+    losses = list(losses)
+    mean, means = 0.0, [torch.zeros_like(parameter) for parameter in parameters]
+    for loss, gradients in pool.map(one, losses):
+        mean += loss / len(losses)
+        for total, gradient in zip(means, gradients, strict=True):
+            total.add_(gradient, alpha=1 / len(losses))
+    return mean, means
+
+
+def moving_average(network: nn.Module, momentum: float) -> AveragedModel:
+    """Begin an average with an exact copy; torch takes the first network that it is shown."""
+    keep = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]  # torch gives no types
+    average = AveragedModel(network, multi_avg_fn=keep)
+    average.update_parameters(network)
+    return average.eval().requires_grad_(False)

@@ -1,0 +1,166 @@
+"""Give every pixel its prototype, and count how prototypes meet.
+
+Two prototypes meet where their pixels lie side by side. The counts are whole
+numbers, so their sums do not depend on tiles or on their order.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.runs import RunDirectory
+from hsistream.runtime.ledger import Ledger
+from hsistream.scene.scene import Scene
+from hsistream.scene.statistics import in_reservoir
+from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
+from hsistream.stages import encode as encode_stage
+from hsistream.stages import train as train_stage
+from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stores.raster import Layer, RasterStore
+from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.tiles import Tile, Window, grow, within
+
+TABLE = "assigned"
+INDEX = "index"
+
+NO_PROTOTYPE = 65535
+"""Index of a pixel without data."""
+
+PIXELS_AT_ONCE = 16_384
+
+
+def run(context: Context) -> None:
+    """Assign all pixels."""
+    scene = context.scene
+    RasterStore(context.run.latents_uri).check_complete(scene.frames, encode_stage.LATENTS)
+    task = partial(
+        assign_tile,
+        scene=scene,
+        run=context.run,
+        seed=context.config.seed,
+        thresholds=frame_thresholds(scene, context.config),
+        fingerprint=context.fingerprint,
+    )
+    tiles = context.tiles(context.tile_px)
+    store = RasterStore(context.run.index_uri)
+    ledger = context.write("assign", task, tiles, store, [_layer()])
+    write_table(context.run.table(TABLE), _collect(ledger, tiles, scene))
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    assert config.encoder is not None, "the stream has this stage only with a network"
+    latents = encode_stage.latent_count(scene, config)
+    prototypes = config.encoder.prototypes or 0
+    edge = min(tile_px, scene.longest_side) + 2
+    sampled = reservoir_pixels(scene, config) * latents * 4
+    return Needs(
+        tiles=len(scene_tiles(scene, tile_px)),
+        task={
+            "latents, and decoding": 10 * edge**2 * latents,
+            "cosines": 3 * 4 * PIXELS_AT_ONCE * prototypes,
+            "index and neighbours": 40 * edge**2,
+        },
+        driver={"reservoir": 2 * sampled},
+        disk_bytes=scene.pixels + sampled,
+    )
+
+
+def assign_tile(
+    tile: Tile,
+    *,
+    scene: Scene,
+    run: RunDirectory,
+    seed: int,
+    thresholds: tuple[float, ...],
+    fingerprint: str,
+) -> Table:
+    """Assign the pixels of one tile, and count those of its core and their neighbours."""
+    prototypes = load_prototypes(run.table(train_stage.TABLE), fingerprint)
+    frame = scene.frames[tile.frame]
+    window = grow(tile.core, 1, frame.shape)
+    latents = RasterStore(run.latents_uri).read(frame.name, encode_stage.LATENTS, window, leading=1)
+    index = nearest_prototypes(latents, prototypes)
+    inner = within(tile.core, window)
+    own = index[inner]
+    RasterStore(run.index_uri).write(frame.name, INDEX, tile.core, own)
+    chosen = in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
+    row, column = np.nonzero(chosen & (own != NO_PROTOTYPE))
+    return {
+        "usage": np.bincount(own[own != NO_PROTOTYPE], minlength=len(prototypes)),
+        "neighbours": _neighbours(index, inner, len(prototypes)),
+        "row": (row + tile.core[0].start).astype(np.int32),
+        "column": (column + tile.core[1].start).astype(np.int32),
+        "latents": latents[:, inner[0], inner[1]][:, row, column].T.astype(np.float32),
+        "shown": sample(own, tile.core, picture_step(scene)),
+    }
+
+
+def nearest_prototypes(
+    latents: NDArray[np.float16], prototypes: NDArray[np.float32]
+) -> NDArray[np.uint16]:
+    """Find the prototype of largest cosine, (y, x), for latents (latent, y, x); NaN has none."""
+    flat = latents.reshape(len(latents), -1)
+    index = np.full(flat.shape[1], NO_PROTOTYPE, np.uint16)
+    for first in range(0, flat.shape[1], PIXELS_AT_ONCE):
+        part = flat[:, first : first + PIXELS_AT_ONCE].astype(np.float32)
+        known = np.isfinite(part[0])
+        best = (prototypes @ np.nan_to_num(part)).argmax(axis=0)
+        index[first : first + PIXELS_AT_ONCE][known] = best[known]
+    return index.reshape(latents.shape[1:])
+
+
+@lru_cache(maxsize=4)
+def load_prototypes(path: Path, fingerprint: str) -> NDArray[np.float32]:
+    """Read the unit prototypes (prototype, latent) once per process."""
+    prototypes = read_table(path)["prototypes"][-1]
+    length = np.linalg.norm(prototypes, axis=1, keepdims=True)
+    return np.asarray(prototypes / np.where(length > 0, length, 1), np.float32)
+
+
+def _neighbours(index: NDArray[np.uint16], inner: Window, prototypes: int) -> NDArray[np.int64]:
+    """Count the prototypes of each pixel of the core and of its right and lower neighbour."""
+    rows, columns = inner
+    counts = np.zeros(prototypes**2, np.int64)
+    for down, right in ((0, 1), (1, 0)):
+        other = index[
+            rows.start + down : rows.stop + down, columns.start + right : columns.stop + right
+        ]
+        own = index[inner][: other.shape[0], : other.shape[1]]
+        both = (own != NO_PROTOTYPE) & (other != NO_PROTOTYPE)
+        pairs = own[both].astype(np.int64) * prototypes + other[both]
+        counts += np.bincount(pairs, minlength=prototypes**2)
+    square = counts.reshape(prototypes, prototypes)
+    return square + square.T
+
+
+def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
+    """Add up the counts, and join the reservoir sorted by frame, row and column."""
+    step, total = picture_step(scene), dict[str, Any]()
+    sampled: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    shown: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
+    for tile, table in ledger.results(tiles):
+        for name in ("usage", "neighbours"):
+            total[name] = total.get(name, 0) + table[name]
+        places = np.stack([np.full_like(table["row"], tile.frame), table["row"], table["column"]])
+        sampled.append((places, table["latents"]))
+        shown.setdefault(tile.frame, []).append((tile.core, table["shown"]))
+    places = np.concatenate([place for place, _ in sampled], axis=1)
+    order = np.lexsort(places[::-1])
+    pictures = {
+        f"{INDEX}.{frame}": assemble(parts, scene.frames[frame].shape, step, NO_PROTOTYPE)
+        for frame, parts in shown.items()
+    }
+    return {**total, "reservoir": np.concatenate([part for _, part in sampled])[order], **pictures}
+
+
+def _layer() -> Layer:
+    """Describe the store of prototypes."""
+    attributes = {"long_name": "prototype of the pixel", "no_data": NO_PROTOTYPE}
+    return Layer(INDEX, "uint16", NO_PROTOTYPE, attributes=attributes)

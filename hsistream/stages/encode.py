@@ -1,0 +1,172 @@
+"""Write the latents of every pixel, tile by tile.
+
+The first part of a network looks at single pixels and follows the stored
+chunks; the second part sees squares of one fixed shape, with their true halo.
+Beyond the edge of a frame the values at the edge go on.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.illumination import feature_count
+from hsistream.methods import choose_device, load_method
+from hsistream.methods.base import Encoder
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.sections import EncoderSection
+from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import train as train_stage
+from hsistream.stores.raster import Layer, RasterStore
+from hsistream.stores.tables import Table
+from hsistream.tiles import Tile, Window, size, strips, within
+
+LATENTS = "latents"
+
+SQUARE_PX = 256
+"""Side of the squares that the second part of a network sees, without their halo."""
+
+ROWS_AT_ONCE_BYTES = 4 * 2**20
+"""Spectra are embedded in blocks of rows of this size, as float32."""
+
+
+def run(context: Context) -> None:
+    """Encode all pixels."""
+    scene, settings = context.scene, context.config.encoder
+    assert settings is not None, "the stream has this stage only with a network"
+    device = choose_device(context.execution.device)
+    encoder = _load(settings, context.run, device, context.fingerprint)
+    task = partial(
+        encode_tile,
+        scene=scene,
+        run=context.run,
+        settings=settings,
+        device=device,
+        side_px=min(SQUARE_PX, context.tile_px),
+        fingerprint=context.fingerprint,
+    )
+    tiles = context.tiles(context.tile_px, encoder.halo)
+    store = RasterStore(context.run.latents_uri)
+    context.write("encode", task, tiles, store, [_layer(encoder.latent_size)])
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    settings = config.encoder
+    assert settings is not None, "the stream has this stage only with a network"
+    method = load_method(settings.name)
+    features = feature_count(config.statistics.illumination, scene.bands)
+    latents = method.latent_size(settings, features)
+    edge = min(tile_px, scene.longest_side) + 2 * method.halo(settings)
+    strip = min(scene.chunk_px, edge) * edge
+    square = (min(tile_px, SQUARE_PX) + 2 * method.halo(settings)) ** 2
+    return Needs(
+        tiles=len(scene_tiles(scene, tile_px)),
+        task={
+            "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
+            "float32 rows": 4 * ROWS_AT_ONCE_BYTES,
+            "embedded pixels": 2 * 4 * edge**2 * latents,
+            "latents": 2 * 2 * edge**2 * latents,
+            "layers of the network": method.square_bytes(settings, features, square),
+            "masks": 2 * edge**2,
+        },
+        driver={"network libraries": train_stage.LIBRARY_BYTES},
+        disk_bytes=2 * latents * scene.pixels,
+    )
+
+
+def encode_tile(
+    tile: Tile,
+    *,
+    scene: Scene,
+    run: RunDirectory,
+    settings: EncoderSection,
+    device: str,
+    side_px: int,
+    fingerprint: str,
+) -> Table:
+    """Encode one tile; its latents are NaN where there is no data."""
+    encoder = _load(settings, run, device, fingerprint)
+    frame = scene.frames[tile.frame]
+    window = tile.window(frame.shape)
+    valid = scene.valid(tile.frame, window)
+    latents = np.full((encoder.latent_size, *size(tile.core)), np.nan, np.float16)
+    inner = valid[within(tile.core, window)]
+    if inner.any():
+        embedded = embed_window(tile.frame, window, valid, scene, encoder)
+        latents[:] = refine_core(embedded, tile, window, encoder, side_px)
+        latents[:, ~inner] = np.nan
+    RasterStore(run.latents_uri).write(frame.name, LATENTS, tile.core, latents)
+    return {"pixels": np.asarray(int(inner.sum()))}
+
+
+def embed_window(
+    frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, encoder: Encoder
+) -> NDArray[np.float32]:
+    """Embed the pixels of a window, strip of chunks by strip, (embedding, y, x); 0 = no data."""
+    embedded = np.zeros((encoder.embedding_size, *size(window)), np.float32)
+    for strip in strips(window, scene.chunk_px):
+        inner = within(strip, window)
+        if not valid[inner].any():
+            continue
+        raw = scene.read(frame, strip)
+        rows = max(1, ROWS_AT_ONCE_BYTES // (4 * len(raw) * raw.shape[2]))
+        for first in range(0, raw.shape[1], rows):
+            part = np.ascontiguousarray(raw[:, first : first + rows])
+            place = embedded[:, *inner][:, first : first + rows]
+            place[:] = encoder.embed(part.reshape(len(part), -1), frame).reshape(place.shape)
+    if not valid.all():
+        embedded[:, ~valid] = 0
+    return embedded
+
+
+def refine_core(
+    embedded: NDArray[np.float32], tile: Tile, window: Window, encoder: Encoder, side: int
+) -> NDArray[np.float32]:
+    """Refine the core of a tile in squares of ``side`` px, (latent, y, x)."""
+    height, width = size(tile.core)
+    padded = _padded(embedded, tile.core, window, encoder.halo, side)
+    latents = np.empty((encoder.latent_size, height, width), np.float32)
+    beyond = side + 2 * encoder.halo
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            square = padded[:, top : top + beyond, left : left + beyond]
+            place = latents[:, top : top + side, left : left + side]
+            found = encoder.refine(np.ascontiguousarray(square))
+            place[:] = found[:, : place.shape[1], : place.shape[2]]
+    return latents
+
+
+def latent_count(scene: Scene, config: RunConfig) -> int:
+    """Count the latents of the network that is asked for."""
+    assert config.encoder is not None, "asked only with a network"
+    features = feature_count(config.statistics.illumination, scene.bands)
+    return load_method(config.encoder.name).latent_size(config.encoder, features)
+
+
+def _padded(
+    embedded: NDArray[np.float32], core: Window, window: Window, halo: int, side: int
+) -> NDArray[np.float32]:
+    """Go on with the values at the edges until every square is whole."""
+    widths = []
+    for inner, outer in zip(core, window, strict=True):
+        whole = -(-(inner.stop - inner.start) // side) * side
+        before = halo - (inner.start - outer.start)
+        widths.append((before, whole + 2 * halo - before - (outer.stop - outer.start)))
+    return np.pad(embedded, ((0, 0), *widths), mode="edge") if any(map(any, widths)) else embedded
+
+
+@lru_cache(maxsize=2)
+def _load(settings: EncoderSection, run: RunDirectory, device: str, fingerprint: str) -> Encoder:
+    """Read the network once per process; the fingerprint tells runs apart."""
+    return train_stage.load_encoder(settings, run, device)
+
+
+def _layer(latents: int) -> Layer:
+    """Describe the store of latents."""
+    attributes = {"long_name": "latent of the network", "units": "1"}
+    return Layer(LATENTS, "float16", float("nan"), ("latent", latents), attributes)

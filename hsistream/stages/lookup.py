@@ -1,0 +1,100 @@
+"""Labels of a run with prototypes: the cluster of each pixel's prototype, looked up."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import assign as assign_stage
+from hsistream.stages import encode as encode_stage
+from hsistream.stages import train as train_stage
+from hsistream.stages.assign import NO_PROTOTYPE, PIXELS_AT_ONCE, load_prototypes
+from hsistream.stages.cluster import TABLE as CLUSTERS
+from hsistream.stages.label import TABLE, collect, layers, write_labels
+from hsistream.stores.raster import RasterStore
+from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.tiles import Tile, size
+
+
+def run(context: Context) -> None:
+    """Label all pixels."""
+    scene, settings = context.scene, context.config.encoder
+    assert settings is not None, "the stream has this stage only with a network"
+    RasterStore(context.run.index_uri).check_complete(scene.frames, assign_stage.INDEX)
+    clusters = int(read_table(context.run.table(CLUSTERS))["clusters"])
+    task = partial(
+        label_tile,
+        scene=scene,
+        run=context.run,
+        softness=settings.softness,
+        fingerprint=context.fingerprint,
+    )
+    tiles = context.tiles(context.tile_px)
+    store = RasterStore(context.run.labels_uri)
+    ledger = context.write("label", task, tiles, store, layers(clusters))
+    write_table(context.run.table(TABLE), collect(ledger, tiles, scene, clusters))
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    latents = encode_stage.latent_count(scene, config)
+    pixels = min(tile_px, scene.longest_side) ** 2
+    return Needs(
+        tiles=len(scene_tiles(scene, tile_px)),
+        task={"latents, and decoding": 8 * latents * pixels, "labels": 32 * pixels},
+        driver={},
+        disk_bytes=2 * scene.pixels,
+    )
+
+
+def label_tile(
+    tile: Tile, *, scene: Scene, run: RunDirectory, softness: float, fingerprint: str
+) -> Table:
+    """Label one tile and count the pixels of every label."""
+    table = _load_lookup(run.table(CLUSTERS), fingerprint)
+    prototypes = load_prototypes(run.table(train_stage.TABLE), fingerprint)
+    name = scene.frames[tile.frame].name
+    index = RasterStore(run.index_uri).read(name, assign_stage.INDEX, tile.core)
+    latents = RasterStore(run.latents_uri).read(name, encode_stage.LATENTS, tile.core, leading=1)
+    label = np.full(size(tile.core), NO_LABEL, np.uint16)
+    known = index != NO_PROTOTYPE
+    label[known] = table[index[known]]
+    margin = cluster_margin(latents.reshape(len(latents), -1), table, prototypes)
+    confidence = np.rint(np.tanh(margin / (2 * softness)) * CONFIDENCE_STEPS)
+    confidence = np.where(known, confidence.reshape(known.shape), NO_CONFIDENCE).astype(np.uint8)
+    return write_labels(tile, scene, run, label, confidence, int(table.max()) + 1)
+
+
+def cluster_margin(
+    latents: NDArray[np.float16], table: NDArray[np.int64], prototypes: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Cosine of the best prototype of a pixel's cluster less that of any other cluster's best.
+
+    Latents are (latent, pixel), the result (pixel,); infinite where there is
+    one cluster only. Its hyperbolic tangent, over twice the softness, is by how
+    much the one of the two clusters is likelier than the other.
+    """
+    order = np.argsort(table, kind="stable")
+    starts = np.searchsorted(table[order], np.arange(table.max() + 1))
+    margin = np.full(latents.shape[1], np.inf, np.float32)
+    if len(starts) < 2:
+        return margin
+    for first in range(0, len(margin), PIXELS_AT_ONCE):
+        part = slice(first, first + PIXELS_AT_ONCE)
+        cosines = prototypes[order] @ np.nan_to_num(latents[:, part].astype(np.float32))
+        best = np.partition(np.maximum.reduceat(cosines, starts, axis=0), -2, axis=0)
+        margin[part] = best[-1] - best[-2]
+    return margin
+
+
+@lru_cache(maxsize=4)
+def _load_lookup(path: Path, fingerprint: str) -> NDArray[np.int64]:
+    """Read the cluster of every prototype once per process."""
+    return np.asarray(read_table(path)["lookup"])

@@ -1,0 +1,202 @@
+"""Train the network of a run on crops of the scene, in memory that the scene does not change."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.consensus.projections import edge_scale
+from hsistream.events import Noted
+from hsistream.illumination import feature_count
+from hsistream.methods import choose_device, load_method
+from hsistream.methods.base import Encoder, Material, Probe, Reservoir, Standard, Trained, Work
+from hsistream.runs import RunDirectory
+from hsistream.scene.crops import (
+    CROP_PX,
+    CropSettings,
+    CropStream,
+    buffer_bytes,
+    open_crops,
+    padded_frames,
+)
+from hsistream.scene.scene import Scene
+from hsistream.sections import EncoderSection
+from hsistream.stages import Context, Needs, reservoir_pixels
+from hsistream.stages import statistics as statistics_stage
+from hsistream.stores.tables import Table, read_table, write_table
+
+TABLE = "training"
+
+PROBE_CROPS = 16
+"""Crops on which a training is watched."""
+
+PROBE_SEED = 1_000_003
+"""Added to the seed, so that the probe is not what is trained on first."""
+
+PADDED_SHOWN = 3
+
+LIBRARY_BYTES = 300 * 2**20
+"""Memory that torch takes once it is loaded, about."""
+
+CHECKPOINT_BYTES = 64 * 2**20
+"""Disk of the checkpoints, generously."""
+
+
+def run(context: Context) -> None:
+    """Train, or finish a training that was interrupted."""
+    scene, config = context.scene, context.config
+    _tell_padded(context)
+    table = read_table(context.run.table(statistics_stage.STANDARD))
+    standard, counts = standard_of(table), valid_counts(table, scene)
+    stream = open_crops(scene, _crops(config), counts)
+    probe = _probe(scene, config, counts)
+    assert config.encoder is not None, "the stream has this stage only with a network"
+    method = load_method(config.encoder.name)
+    work = Work(
+        context.run.checkpoint_path,
+        context.fingerprint,
+        context.threads,
+        choose_device(context.execution.device),
+        context.notify,
+    )
+    material = Material(standard, _reservoir(context.run), probe, stream.batches)
+    trained = method.train(config.encoder, config.training, config.seed, material, work)
+    encoder = method.load(config.encoder, standard, context.run.checkpoint_path, work.device)
+    context.notify(Noted(_reading(stream)))
+    context.notify(Noted(f"train: ended as {trained.ending} after {len(trained.losses)} steps"))
+    _write(context.run, trained, edge_scale(_neighbour_differences(encoder, probe)))
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs: nothing of it grows with the scene."""
+    assert config.encoder is not None, "the stream has this stage only with a network"
+    features = feature_count(config.statistics.illumination, scene.bands)
+    step = load_method(config.encoder.name).training_bytes(config.encoder, features)
+    crop = CROP_PX**2 * scene.bands * scene.itemsize
+    sampled = reservoir_pixels(scene, config)
+    return Needs(
+        tiles=0,
+        task={},
+        driver={
+            "blocks of crops": buffer_bytes(scene, _crops(config)),
+            "crops of a step": 4 * config.training.pairs * crop,
+            "one step": config.training.pairs * step,
+            "probe": PROBE_CROPS * crop + _label_bytes(features),
+            "reservoir spectra": sampled * (scene.bands * scene.itemsize + 2 * 4 * features),
+            "network libraries": LIBRARY_BYTES,
+        },
+        disk_bytes=CHECKPOINT_BYTES,
+    )
+
+
+def _label_bytes(features: int) -> int:
+    """Memory of one probe crop while it is labelled."""
+    return 6 * CROP_PX**2 * features * 4
+
+
+def standard_of(table: Table) -> Standard:
+    """Read how networks see spectra from the table of the first stage."""
+    return Standard(
+        good=table["good"],
+        illumination=str(table["illumination"]),
+        wavelengths_nm=tuple(table["wavelengths_nm"].tolist()),
+        group_of_frame=table["group_of_frame"],
+        mean=table["mean"],
+        scale=table["scale"],
+        directions=table["directions"],
+        variance=table["variance"],
+    )
+
+
+def valid_counts(table: Table, scene: Scene) -> list[NDArray[np.int32]]:
+    """Read the valid pixels of every storage chunk, (chunk row, chunk column) per frame."""
+    return [table[f"valid_per_chunk.{number}"] for number in range(len(scene.frames))]
+
+
+def load_encoder(settings: EncoderSection, run: RunDirectory, device: str) -> Encoder:
+    """Read the trained network of a run."""
+    standard = standard_of(read_table(run.table(statistics_stage.STANDARD)))
+    return load_method(settings.name).load(settings, standard, run.checkpoint_path, device)
+
+
+def _crops(config: RunConfig) -> CropSettings:
+    """Say what is drawn for training."""
+    training = config.training
+    return CropSettings(
+        config.seed,
+        training.steps,
+        training.pairs,
+        blocks=max(8, training.pairs),
+        amplification=training.amplification,
+    )
+
+
+def _probe(scene: Scene, config: RunConfig, counts: list[NDArray[np.int32]]) -> Probe:
+    """Draw the crops on which the training is watched."""
+    settings = CropSettings(
+        (config.seed + PROBE_SEED) % 2**31, PROBE_CROPS, 1, amplification=100, block_px_most=128
+    )
+    pairs = [pair for batch in open_crops(scene, settings, counts).batches() for pair in batch]
+    return Probe([pair.first for pair in pairs], [pair.frame for pair in pairs])
+
+
+def _reservoir(run: RunDirectory) -> Reservoir:
+    """Read the seeded sample of spectra."""
+    table = read_table(run.table(statistics_stage.RESERVOIR))
+    return Reservoir(table["spectra"], table["frame"])
+
+
+def _neighbour_differences(encoder: Encoder, probe: Probe) -> NDArray[np.float64]:
+    """Squared differences of the latents of neighbouring pixels with data, (pair,)."""
+    found = [np.zeros(0)]
+    for crop, frame in zip(probe.crops, probe.frames, strict=True):
+        embedded = encoder.embed(crop.spectra.reshape(len(crop.spectra), -1), frame)
+        square = embedded.reshape(-1, *crop.valid.shape) * crop.valid
+        width = ((0, 0), (encoder.halo,) * 2, (encoder.halo,) * 2)
+        latents = encoder.refine(np.pad(square, width, mode="edge"))
+        for axis in (1, 2):
+            steps = (np.diff(latents, axis=axis) ** 2).sum(axis=0)
+            both = np.diff(crop.valid.astype(np.int8), axis=axis - 1) == 0
+            mask = both & np.delete(crop.valid, -1, axis=axis - 1)
+            found.append(steps[mask].astype(np.float64))
+    return np.concatenate(found)
+
+
+def _write(run: RunDirectory, trained: Trained, scale: float) -> None:
+    """Keep what later stages and the page need of a training."""
+    write_table(
+        run.table(TABLE),
+        {
+            "ending": np.asarray(trained.ending),
+            "losses": trained.losses,
+            "check_steps": trained.check_steps,
+            **{f"check.{name}": values for name, values in trained.checks.items()},
+            "prototypes": trained.prototypes,
+            "masses": trained.masses,
+            "edge_scale": np.asarray(scale),
+        },
+    )
+
+
+def _tell_padded(context: Context) -> None:
+    """Say which frames are smaller than a crop."""
+    names = padded_frames(context.scene, CROP_PX)
+    if names:
+        more = f" and {len(names) - PADDED_SHOWN} more" if len(names) > PADDED_SHOWN else ""
+        context.notify(
+            Noted(
+                f"train: {', '.join(names[:PADDED_SHOWN])}{more} smaller than a crop of {CROP_PX} "
+                f"px, continued by reflection"
+            )
+        )
+
+
+def _reading(stream: CropStream) -> str:
+    """Say what was read for what was used."""
+    counters = stream.counters
+    return (
+        f"train: {counters.bytes_read / 2**20:,.0f} MiB read for "
+        f"{counters.bytes_used / 2**20:,.0f} MiB of crops (amplification "
+        f"{counters.amplification:.2f}), {counters.blocks_read} blocks read, {counters.hits} reused"
+    )
