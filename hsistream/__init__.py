@@ -14,7 +14,7 @@ from hsistream.version import __version__
 if TYPE_CHECKING:
     from hsistream.config import Execution, RunConfig
     from hsistream.evaluation import evaluate
-    from hsistream.pipeline import run
+    from hsistream.pipeline import relabel, run
     from hsistream.planning import plan
     from hsistream.readers.sources import open_sources
     from hsistream.runs import RunDirectory
@@ -38,6 +38,7 @@ __all__ = [
     "ingest",
     "open_sources",
     "plan",
+    "relabel",
     "run",
 ]
 
@@ -54,6 +55,7 @@ _HOME = {
     "ingest": "scene.ingest",
     "open_sources": "readers.sources",
     "plan": "planning",
+    "relabel": "pipeline",
     "run": "pipeline",
 }
 

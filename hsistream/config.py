@@ -129,6 +129,29 @@ class RunConfig(Section):
         except ValidationError as error:
             raise ConfigError(_explain(error)) from error
 
+    def with_clusters(self, clusters: int) -> RunConfig:
+        """Ask for another number of clusters of the same prototypes.
+
+        Raises
+        ------
+        ConfigError
+            If the clusters are not merged prototypes, or there are too few of these.
+        """
+        if self.cluster.head != "prototypes" or self.encoder is None:
+            raise ConfigError(
+                f"relabel needs a run whose clusters are merged prototypes, such as those of "
+                f"--method dgc, but this run is {self.method}. Run hsistream cluster again with "
+                f"--clusters {clusters}."
+            )
+        if clusters > (self.encoder.prototypes or 0):
+            raise ConfigError(
+                f"At most one cluster per prototype can be found, but --clusters is {clusters} and "
+                f"the run has {self.encoder.prototypes} prototypes. Run hsistream cluster again "
+                f"with --clusters {clusters}."
+            )
+        cluster = self.cluster.model_copy(update={"clusters": clusters})
+        return self.model_copy(update={"cluster": cluster})
+
     def to_toml(self) -> str:
         """Write all settings, so that they can be read without the code; None is left out."""
         plain, sections = [], []
@@ -212,10 +235,15 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set needs section.key=value, but {text!r} was found.")
+    return key.strip(), _value(value)
+
+
+def _value(text: str) -> Any:
+    """Read a value as TOML, or else as a bare word."""
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        return text.strip()
 
 
 def _resolved(config: RunConfig) -> EncoderSection | None:

@@ -56,3 +56,7 @@ class DamagedError(HsistreamError, OSError):
     """Stored data fail their checksum or are missing."""
 
     exit_code = 5
+
+
+class DivergedError(HsistreamError, ArithmeticError):
+    """A training no longer gives finite numbers."""

@@ -85,6 +85,49 @@ def run(
     return target
 
 
+def relabel(
+    directory: str | Path,
+    clusters: int,
+    *,
+    execution: Execution = Execution(),
+    client: Any = None,
+    notify: Notify = ignore,
+) -> RunDirectory:
+    """Change the number of clusters of a run whose clusters are merged prototypes.
+
+    Nothing is trained or encoded again: the prototypes are merged to another
+    number, and the labels are looked up. Scores of the old labels are dropped.
+
+    Parameters
+    ----------
+    directory : str or Path
+        A run; what it lacks of its earlier stages is done first.
+    clusters : int
+        New number of clusters.
+    execution, client, notify
+        As for :func:`run`.
+
+    Returns
+    -------
+    RunDirectory
+        The same run, with new labels.
+
+    Raises
+    ------
+    StoreError
+        If this is not a run directory.
+    ConfigError
+        If the clusters of the run are not merged prototypes, or there are fewer
+        prototypes than clusters.
+    """
+    target = RunDirectory(directory)
+    asked = target.config().with_clusters(clusters)
+    scene = Scene.open(target.manifest().scene_uri)
+    with target.locked():
+        target.adopt(asked)
+    return run(scene, asked, target.path, execution=execution, client=client, notify=notify)
+
+
 def fingerprints(scene: Scene, config: RunConfig) -> Iterator[str]:
     """Fingerprint of every stage: what it is, what was asked of it, what it reads."""
     known = {"scene": scene.identity}

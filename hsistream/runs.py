@@ -238,6 +238,10 @@ class RunDirectory:
         self.save(manifest)
         return manifest
 
+    def adopt(self, config: RunConfig) -> None:
+        """Change what is asked of the run; stages that it concerns are done again."""
+        write_text(self.config_path, config.to_toml())
+
     def save(self, manifest: Manifest) -> None:
         """Replace the manifest."""
         text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2)
@@ -247,6 +251,11 @@ class RunDirectory:
         """Name the files that a run may leave that was killed before its first manifest."""
         written = (self.config_path, self.manifest_path)
         return {LOCK, self.config_path.name, *(partial_of(path).name for path in written)}
+
+    def drop_scores(self) -> None:
+        """Remove the scores: they are of labels that were there before."""
+        with filing(self.scores_path):
+            self.scores_path.unlink(missing_ok=True)
 
     def forget(self, stage: str) -> None:
         """Drop what a stage noted of its finished tiles."""

@@ -246,6 +246,30 @@ def cluster(
 
 @app.command()
 @reporting
+def relabel(
+    run: RunArgument,
+    clusters: Annotated[int, typer.Option("--clusters", min=1, help="New number of clusters.")],
+    scheduler: Scheduler = "none",
+    tile: TilePx = None,
+    threads: Threads = None,
+    memory: Memory = None,
+    progress: Show = Style.auto,
+    json: Json = False,
+) -> None:
+    """Change the number of clusters of a run of dgc: prototypes are merged anew, nothing else."""
+    from hsistream import pipeline
+    from hsistream.cli import output, request
+    from hsistream.cli.progress import shown
+    from hsistream.runtime.cluster import connect
+
+    execution = request.execution(tile, scheduler, threads, memory, "auto")
+    with shown(progress.value) as notify, connect(scheduler) as client:
+        done = pipeline.relabel(run, clusters, execution=execution, client=client, notify=notify)
+    output.as_json(output.run_facts(done)) if json else output.run(done)
+
+
+@app.command()
+@reporting
 def status(run: RunArgument, json: Json = False) -> None:
     """Say how far a run is; ends with 3 if it is incomplete."""
     from hsistream import pipeline

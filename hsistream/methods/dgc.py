@@ -231,8 +231,8 @@ class _Learner:
         return make(seen)
 
     def loss(self, sample: CropPair, target: _Seen, key: tuple[int, int]) -> Tensor:
-        """Compare student and swapped targets on the shared pixels, each crop under another light."""
-        if not len(target.pixels):
+        """Compare student and swapped targets on shared pixels, each crop under another light."""
+        if target.pixels.numel() == 0:
             return 0.0 * self.network.prototypes.sum()
         random = np.random.default_rng((self._seed, 4, *key))
         latents = [self._student(target, view, random) for view in (0, 1)]

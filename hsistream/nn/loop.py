@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from hsistream.errors import HsistreamError
+from hsistream.errors import DivergedError
 from hsistream.events import Notify, Progress, StageStarted, Warned, ignore
 from hsistream.nn.exact import mean_gradient, reproducible, without_gradients
 from hsistream.nn.keeping import Clock, Keeper, Models, discard_others
@@ -34,10 +34,6 @@ SLOWER = 3
 
 MOST_SKIPPED_STEPS = 10
 """Steps in a row without a finite gradient that end a training."""
-
-
-class DivergedError(HsistreamError, ArithmeticError):
-    """A training no longer gives finite numbers."""
 
 
 @dataclass(frozen=True, slots=True)

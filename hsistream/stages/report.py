@@ -34,6 +34,7 @@ from hsistream.stores.tables import Table, read_table
 def run(context: Context) -> None:
     """Write the page and the picture."""
     context.notify(StageStarted("report", 1))
+    context.run.drop_scores()
     write(context.run, context.scene, None)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hsistream.config import Execution, RunConfig
-from hsistream.presets import PRESETS
 from hsistream.errors import ConfigError
 from hsistream.pipeline import run
+from hsistream.presets import PRESETS
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.scene import VALID, Scene
 from tests.integration.commands import command

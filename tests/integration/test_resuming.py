@@ -19,11 +19,13 @@ from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import IngestOptions, ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import synthetic_frames
-from hsistream.stages.table import STAGES
+from hsistream.stages.table import stream
 from tests.integration.commands import command
 from tests.laws.results import pixel_bytes, stored_bytes
 
 CONFIG = RunConfig.make(settings=[("cluster.clusters", 3)])
+
+STAGES = stream(RunConfig())
 
 
 class StoppedError(Exception):
@@ -167,7 +169,7 @@ def test_a_stage_is_repeated_if_its_code_has_changed(
     own_run: RunDirectory, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changed = tuple(replace(s, version=9) if s.name == "cluster" else s for s in STAGES)
-    monkeypatch.setattr(pipeline, "STAGES", changed)
+    monkeypatch.setattr(pipeline, "stream", lambda config: changed)
     outcome = command(*_cluster(scene, own_run, "--clusters", 3, "--tile", 32))
     assert outcome.code == 0
     started = [line.split(":")[0] for line in outcome.err.splitlines() if "started" in line]

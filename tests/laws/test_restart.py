@@ -19,7 +19,7 @@ from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import synthetic_frames
-from hsistream.stages.table import STAGES
+from hsistream.stages.table import stream
 from tests.integration.commands import command, start
 from tests.laws.results import pixel_bytes, stored_bytes
 
@@ -169,7 +169,7 @@ def test_a_process_killed_by_the_system_ends_the_same_when_repeated(
     ]
     skipped = again.err.count("done before\n")
     assert any(resumed) or skipped == sum(done.values()) > 0
-    assert {stage.name for stage in STAGES} == set(target.manifest().stages)
+    assert {stage.name for stage in stream(target.config())} == set(target.manifest().stages)
 
 
 def _wait_for(stage: str, target: RunDirectory, process: subprocess.Popen[str]) -> None:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from hsistream.cli.request import parse_bytes
 from hsistream.config import Execution, RunConfig, parse_setting
-from hsistream.presets import PRESETS
 from hsistream.errors import ConfigError
+from hsistream.presets import PRESETS
 from tests.strategies import words
 
 Settings = list[tuple[str, Any]]

@@ -14,8 +14,9 @@ from hsistream.pipeline import default_directory, fingerprints, run, status
 from hsistream.planning import plan, refuse
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages.table import STAGES
+from hsistream.stages.table import stream
 
+STAGES = stream(RunConfig())
 NAMES = [stage.name for stage in STAGES]
 MARKS_IN_DIRECTORY = 6
 
