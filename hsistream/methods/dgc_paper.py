@@ -10,21 +10,20 @@ the weights of 0 belongs to this method: it has no teacher.
 Where the text is silent or its released code fails, this is done:
 
 * strides of 4, what is left of the bands flattened, a linear layer to 32;
-  weights start at the width of their input [2]_, biases at 0;
+  weights start as for rectifiers [2]_, biases at 0;
 * views are turned by right angles and flipped, and shifted by up to two bands
   with the ends repeated. Slight rotations and zooms, as in the text, would match
   pixels by interpolation only; here the shared pixels are matched exactly;
-* beyond the edge of a frame its last pixels are repeated, in the convolutions
-  and in the mean shift, so that a window with a halo gives what the whole frame
-  does. The released code has zeros there, which only shorten a mean;
-* balance rewards an even use of the prototypes; without a reward for confidence
-  (weight 0 is the text) the best balance would be to decide nothing;
-* balance and orthogonality are of all pixels of a step together. They are
-  linear, at what the averaged network sees of the crops as they are, in the sums
-  that each pair adds;
+* beyond the edge of a frame its last pixels are repeated, before the first
+  convolution, so that a window with a halo gives what the whole frame does. The
+  released code has zeros there, also as neighbours in the mean shift;
+* balance rewards an even use of the prototypes; without the reward for confidence,
+  which is not in the text, the best balance would be to decide nothing. Balance
+  and orthogonality are of all pixels of a step, measured on the crops as they are;
 * orthogonality is asked of the means towards which the prototypes move: on the
   prototypes themselves it would have no gradient;
-* prototypes move by the latents seen before a step: no second pass;
+* prototypes move by what was seen before the step, so that nothing is computed
+  again after it;
 * one that wins too few pixels for 100 steps starts anew at the most doubtful
   pixel of a crop of that step.
 
@@ -33,8 +32,6 @@ References
 .. [1] Deep Global Clustering for hyperspectral image segmentation,
    arXiv:2512.24172, 2025.
 .. [2] K. He et al., "Delving deep into rectifiers", ICCV 2015. arXiv:1502.01852
-.. [3] M. Assran et al., "Masked siamese networks for label-efficient learning",
-   ECCV 2022. arXiv:2204.07141: maximal entropy of the mean assignment.
 """
 
 from __future__ import annotations
@@ -45,10 +42,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch  # noqa: TID253 the layer of the networks
+import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn  # noqa: TID253 the layer of the networks
-from torch.nn import functional as fn  # noqa: TID253 the layer of the networks
+from torch import Tensor, nn
+from torch.nn import functional as fn
 
 from hsistream.methods.base import Crop, CropPair, Encoder, Material, Standard, Trained, Work
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
@@ -57,33 +54,37 @@ from hsistream.nn.exact import reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
 from hsistream.nn.mean_shift import REACH, mean_shift
-from hsistream.nn.spectral import PIXELS_AT_ONCE, WIDTH, SpectralBranch
+from hsistream.nn.paper_losses import (
+    NEVER,
+    Together,
+    View,
+    assign,
+    compactness,
+    consistency,
+    find_dead,
+    follow,
+    indecision,
+    pull,
+    uniformity,
+)
+from hsistream.nn.spectral import PIXELS_AT_ONCE, STRIDE, WIDTH, SpectralBranch
 from hsistream.nn.training import load_average
 from hsistream.sections import DgcPaperSection, TrainingSection
 
-CONVOLVED_PX = 2
-"""Pixels that two convolutions of 3 x 3 look around themselves."""
-
-HALO = CONVOLVED_PX + REACH
+HALO = 2 + REACH
+"""Pixels that two convolutions of 3 x 3 and a mean shift with fixed neighbours look around."""
 
 PORTION_PX = 256
-"""Spectra of one call on a CPU; what a layer leaves of more of them leaves the cache too."""
+"""Spectra that a CPU embeds at once: the layers of more of them do not stay in its cache."""
 
 BAND_SHIFT = 2
 """Largest shift of a view along the bands."""
 
-LEAST_MASS = 1e-3
-"""A prototype whose pixels weigh less together stays where it is."""
-
 FOLLOWED_STEPS = 100
-DEAD_SHARE = 0.1
-"""A prototype is dead if it won less than this part of its even share of the pixels."""
+"""Steps over which it is judged whether a prototype is dead."""
 
 VIEWS_KEY = 5
 """Sets the random numbers of views apart from those of other uses of a seed."""
-
-NEVER = 2.0
-"""A certainty above all others, for what must not be chosen as doubtful."""
 
 
 def latent_size(settings: DgcPaperSection, features: int) -> int:
@@ -92,15 +93,20 @@ def latent_size(settings: DgcPaperSection, features: int) -> int:
 
 
 def halo(settings: DgcPaperSection) -> int:
-    """Tell the halo, px: of the convolutions and of a mean shift with fixed neighbours."""
+    """Tell the halo, px."""
     return HALO
 
 
 def training_bytes(settings: DgcPaperSection, features: int) -> int:
     """Memory that one pair of crops needs in a step: both crops, two views, activations."""
-    pixels, lengths = 2 * 64**2, -(-features // 4) + -(-features // 16) + -(-features // 64)
-    windows = (2 * REACH + 1) ** 2  # differences to every neighbour, for the gradient
-    return 4 * pixels * (3 * features + WIDTH * (lengths + windows + 12))
+    pixels, first_layer = 2 * 64**2, WIDTH * -(-features // STRIDE)
+    neighbours = WIDTH * (2 * REACH + 1) ** 2
+    return 4 * pixels * (3 * features + 2 * first_layer + neighbours + 16 * WIDTH)
+
+
+def square_bytes(settings: DgcPaperSection, features: int, pixels: int) -> int:
+    """Memory of the layers of the second part for a square of so many pixels."""
+    return 4 * pixels * 6 * WIDTH
 
 
 def train(
@@ -128,99 +134,6 @@ def load(settings: DgcPaperSection, standard: Standard, folder: Path, device: st
     return _Encoder(network.to(device), standard, device)
 
 
-# Losses
-
-
-def compactness(latents: Tensor, shares: Tensor, prototypes: Tensor) -> Tensor:
-    """Mean distance, 1 - cosine, of pixels to their prototypes.
-
-    Parameters
-    ----------
-    latents : (pixel, latent) Tensor
-        Of unit length, before the mean shift.
-    shares : (pixel, prototype) Tensor
-        Assignment; rows sum to 1.
-    prototypes : (prototype, latent) Tensor
-        Of unit length.
-    """
-    return _mean((shares * (1 - latents @ prototypes.T).clamp_min(0)).sum(dim=1))
-
-
-def consistency(first: Tensor, second: Tensor) -> Tensor:
-    """Symmetric divergence of two assignments of the same pixels, mean over them.
-
-    Both are the logarithms of shares, (pixel, prototype).
-    """
-    return _mean(((first.exp() - second.exp()) * (first - second)).sum(dim=1)) / 2
-
-
-def indecision(logs: Tensor) -> Tensor:
-    """Mean entropy of the assignment of a pixel, from logarithms (pixel, prototype)."""
-    return _mean(-(logs.exp() * logs).sum(dim=1))
-
-
-def imbalance(usage: Tensor) -> Tensor:
-    """Tell how far usages are from even: log K minus their entropy, 0 if they are even.
-
-    ``usage`` (..., prototype) sums to 1 over the prototypes.
-    """
-    logs = usage.clamp_min(torch.finfo(usage.dtype).tiny).log()
-    return float(np.log(usage.shape[-1])) + (usage * logs).sum(dim=-1)
-
-
-def orthogonality(directions: Tensor) -> Tensor:
-    """Sum of squared cosines between unit directions (prototype, latent); 0 if orthogonal."""
-    unit = torch.eye(len(directions), device=directions.device)
-    return (directions @ directions.T - unit).square().sum()
-
-
-def uniformity(logs: Tensor, random: np.random.Generator) -> Tensor:
-    """Cross-entropy towards random labels of even sizes, from logarithms (pixel, prototype).
-
-    It asks every pixel to decide nothing. Part of the released code only.
-    """
-    labels = random.permutation(np.arange(len(logs)) % logs.shape[1])
-    chosen = torch.from_numpy(labels).to(logs.device)[:, None]
-    return _mean(-logs.gather(1, chosen).clamp_min(float(np.log(1e-6))))
-
-
-# Prototypes
-
-
-def follow(prototypes: Tensor, pulls: Tensor, masses: Tensor, momentum: float) -> Tensor:
-    """Move unit prototypes (prototype, latent) towards the means of their pixels.
-
-    Parameters
-    ----------
-    prototypes : (prototype, latent) Tensor
-        Where they are.
-    pulls : (prototype, latent) Tensor
-        Unit latents of the pixels, each weighted by its share, summed.
-    masses : (prototype,) Tensor
-        Sums of the weights.
-    momentum : float
-        Part of a prototype that stays.
-
-    Returns
-    -------
-    (prototype, latent) Tensor
-        Of unit length; one with a mass below ``LEAST_MASS`` has not moved.
-    """
-    means = pulls / masses.clamp_min(LEAST_MASS)[:, None]
-    moved = fn.normalize(momentum * prototypes + (1 - momentum) * means, dim=1)
-    return torch.where(masses[:, None] >= LEAST_MASS, moved, prototypes)
-
-
-def find_dead(wins: Tensor, followed: Tensor) -> Tensor:
-    """Number the prototypes that won too few pixels, (dead,).
-
-    ``wins`` (step, prototype) are the pixels that each won in the last steps;
-    ``followed`` (prototype,) tells for how many steps each has been where it is.
-    """
-    least = DEAD_SHARE / wins.shape[1] * wins.sum()
-    return ((followed >= len(wins)) & (wins.sum(dim=0) < least)).nonzero()[:, 0]
-
-
 class _Network(nn.Module):
     """Convolutions along wavelength and over the image, mean shift; and the prototypes.
 
@@ -232,10 +145,10 @@ class _Network(nn.Module):
     def __init__(self, settings: DgcPaperSection, features: int) -> None:
         super().__init__()
         self.branch = SpectralBranch(features, WIDTH)
-        self.first = nn.Conv2d(WIDTH, WIDTH, 3)
-        self.second = nn.Conv2d(WIDTH, WIDTH, 3)
-        inverse = settings.bandwidth + np.log(-np.expm1(-settings.bandwidth))
-        self.raw_bandwidth = nn.Parameter(torch.tensor(inverse, dtype=torch.float32))
+        self.near = nn.Conv2d(WIDTH, WIDTH, 3)
+        self.far = nn.Conv2d(WIDTH, WIDTH, 3)
+        before_softplus = settings.bandwidth + np.log(-np.expm1(-settings.bandwidth))
+        self.raw_bandwidth = nn.Parameter(torch.tensor(before_softplus, dtype=torch.float32))
         self.register_buffer("prototypes", torch.zeros(settings.prototypes or 0, WIDTH))
         self._iterations = settings.iterations
 
@@ -246,19 +159,19 @@ class _Network(nn.Module):
     def embed(self, spectra: Tensor) -> Tensor:
         """Embed standardised spectra (feature, pixel), (32, pixel)."""
         portion = PORTION_PX if spectra.device.type == "cpu" else PIXELS_AT_ONCE
-        return torch.cat([self.branch(part) for part in spectra.split(portion, dim=1)], dim=1)
+        return torch.cat([self.branch(part) for part in torch.split(spectra, portion, 1)], 1)
 
     def look_around(self, embedded: Tensor) -> Tensor:
-        """Turn (32, y + 4, x + 4) into unit latents before the mean shift, (latent, y, x)."""
-        found = torch.relu(self.second(torch.relu(self.first(embedded[None]))))[0]
+        """Turn (32, y + 4, x + 4) into latents before the mean shift, (latent, y, x)."""
+        found = torch.relu(self.far(torch.relu(self.near(embedded[None]))))[0]
         return fn.normalize(found.float(), dim=0)
 
     def settle(self, latents: Tensor) -> Tensor:
-        """Move unit latents (latent, y + 4, x + 4) by the mean shift, (latent, y, x)."""
+        """Move latents (latent, y + 4, x + 4) by the mean shift, (latent, y, x)."""
         return fn.normalize(mean_shift(latents, self.bandwidth(), self._iterations), dim=0)
 
     def refine(self, embedded: Tensor) -> Tensor:
-        """Turn (32, y + 2 halo, x + 2 halo) into unit latents (latent, y, x)."""
+        """Turn (32, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
         return self.settle(self.look_around(embedded))
 
     def both(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
@@ -269,8 +182,9 @@ class _Network(nn.Module):
     def alone(self, spectra: Tensor) -> Tensor:
         """Latents (latent, pixel) of spectra (feature, pixel), each as if all around were alike."""
         found = self.embed(spectra)
-        for layer in (self.first, self.second):
-            found = torch.relu(layer.weight.sum(dim=(2, 3)) @ found + layer.bias[:, None])  # type: ignore[index]  # both have one
+        for layer in (self.near, self.far):
+            weight = layer.weight.sum(dim=(2, 3))
+            found = torch.relu(weight @ found + cast("Tensor", layer.bias)[:, None])
         return fn.normalize(found, dim=0)
 
 
@@ -282,70 +196,208 @@ def _start(settings: DgcPaperSection, seed: int, material: Material, threads: in
         for layer in network.modules():
             if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                cast(Tensor, layer.bias).zero_()
+                cast("Tensor", layer.bias).zero_()
         network.prototypes.copy_(fn.normalize(torch.randn_like(network.prototypes), dim=1))
         if settings.start == "reservoir":
             found = _reservoir_latents(network, material, threads)
             centres = torch.from_numpy(kmeans_centres(found, len(network.prototypes), seed))
-            # a reservoir of fewer different latents leaves the others where chance has put them
+            # fewer different latents than prototypes: the others stay where chance has put them
             network.prototypes[: len(centres)] = fn.normalize(centres, dim=1)
     return network
 
 
-def _reservoir_latents(
-    network: _Network, material: Material, threads: int
-) -> NDArray[np.float32]:
-    """Latents (pixel, latent) of the reservoir; a pixel that no unit answers to has none."""
+def _reservoir_latents(network: _Network, material: Material, threads: int) -> NDArray[np.float32]:
+    """Latents (pixel, latent) of the reservoir, of those pixels that have a direction."""
     spectra = torch.from_numpy(material.reservoir.standardised(material.standard))
     with reproducible(spectra.device, threads) as pool:
-        parts = without_gradients(pool)(network.alone, spectra.split(PIXELS_AT_ONCE, dim=1))
+        parts = without_gradients(pool)(network.alone, torch.split(spectra, PIXELS_AT_ONCE, 1))
     latents = torch.cat(parts, dim=1).T
     return np.ascontiguousarray(latents[latents.any(dim=1)].numpy())
 
 
 @dataclass(frozen=True)
-class _View:
-    """The valid pixels of a crop, as a network sees them.
+class _Seen:
+    """A pair of crops as the averaged network sees it, and what concerns all pairs of a step.
 
-    ``plain`` and ``moved`` (pixel, latent) are unit latents before and after the
-    mean shift; ``logs`` (pixel, prototype) the logarithms of the shares.
+    Lists have one entry per crop: ``spectra`` (feature, y, x) are standardised,
+    ``masks`` (y, x) are 1 at valid pixels, ``places`` (pixel,) are their places
+    in the crop and ``shared`` (pixel,) the numbers of those that both crops show;
+    ``views`` are of the crops as they are.
     """
 
-    plain: Tensor
-    moved: Tensor
-    logs: Tensor
-
-    def pull(self, *, hard: bool) -> tuple[Tensor, Tensor]:
-        """Sum latents by shares, or by who wins: (prototype, latent), and weights (prototype,)."""
-        weights = self.wins() if hard else self.logs.exp()
-        return weights.T @ self.moved, weights.sum(dim=0)
-
-    def wins(self) -> Tensor:
-        """Give every pixel to its best prototype, (pixel, prototype) of 0 and 1."""
-        return fn.one_hot(self.logs.argmax(dim=1), self.logs.shape[1]).to(self.logs.dtype)
-
-    def most_doubtful(self) -> tuple[Tensor, Tensor]:
-        """Largest share () and latent (latent,) of the pixel whose largest share is least."""
-        shares = self.logs.exp().amax(dim=1).masked_fill(~self.moved.any(dim=1), NEVER)
-        shares = torch.cat([shares, shares.new_full((1,), NEVER)])
-        return shares.min(), torch.cat([self.moved, self.moved[:1] * 0])[shares.argmin()]
+    spectra: list[Tensor]
+    masks: list[Tensor]
+    places: list[Tensor]
+    shared: list[Tensor]
+    views: list[View]
+    together: Together | None = None
 
 
-@dataclass(frozen=True)
-class _Together:
-    """Losses of all pixels of a step, and their slopes along the sums of which they are made.
+class _Learner:
+    """What the training loop asks for; see :class:`hsistream.nn.learner.Learner`."""
 
-    ``usage`` (crop, prototype) and ``pulls`` (prototype, latent) are those slopes.
-    """
+    def __init__(
+        self, settings: DgcPaperSection, seed: int, network: _Network, material: Material
+    ) -> None:
+        self.network, self._settings, self._seed = network, settings, seed
+        self._standard, self._device = material.standard, network.prototypes.device
+        self.watch = Watch(material.probe, 1)
+        self._wins = torch.zeros(FOLLOWED_STEPS, len(network.prototypes))
+        self._followed = torch.zeros(len(network.prototypes), dtype=torch.int64)
 
-    value: Tensor
-    usage: Tensor
-    pulls: Tensor
-    pairs: int
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All weights decay, the bandwidth does not."""
+        bandwidth = self.network.raw_bandwidth
+        others = [value for value in self.network.parameters() if value is not bandwidth]
+        return [{"params": others}, {"params": [bandwidth], "weight_decay": 0.0}]
 
-    def of(self, views: Sequence[_View], *, hard: bool) -> Tensor:
-        """Tell the loss, with the gradient along what one of the pairs adds."""
-        usage = torch.stack([view.logs.exp().sum(dim=0) for view in views])
-        pulls = sum(view.pull(hard=hard)[0] for view in views)
-        own = (self.usage * usage).sum() + (self.pulls * pulls).sum()
-        return self.value + self.pairs * (own - own.detach())
+    def targets(
+        self, average: nn.Module, samples: Sequence[CropPair], mapped: Mapped
+    ) -> Sequence[_Seen]:
+        """Look at all crops as they are, and judge what concerns them together."""
+        network, settings = cast("_Network", average), self._settings
+        seen = mapped(lambda sample: self._look(network, sample), samples)
+        weights = settings.balance, settings.orthogonality
+        together = Together.of([each.views for each in seen], *weights, hard=settings.hard)
+        return [replace(each, together=together) for each in seen]
+
+    def loss(self, sample: CropPair, target: _Seen, key: tuple[int, int]) -> Tensor:
+        """Weighted sum of all losses, on both crops of a pair, each turned and shifted."""
+        assert target.together is not None, "targets() has put it there"
+        random = np.random.default_rng((self._seed, VIEWS_KEY, *key))
+        latents = [self._changed(target, number, random) for number in (0, 1)]
+        with torch.autocast(self._device.type, enabled=False):
+            views = [
+                self._view(self.network, *both, places)
+                for both, places in zip(latents, target.places, strict=True)
+            ]
+            return self._own(views, target.shared, random) + target.together.loss(views)
+
+    def advance(self, average: nn.Module, targets: Sequence[_Seen], step: int) -> None:
+        """Move the prototypes after their pixels, and have those that are dead start anew."""
+        views = [view for seen in targets for view in seen.views]
+        settings, prototypes = self._settings, self.network.prototypes
+        moved = follow(prototypes, *pull(views, hard=settings.hard), settings.momentum)
+        self._count(views)
+        self._revive(moved, views)
+        # the loop brings the buffers of the average up to date before this, not after it
+        for network in (self.network, cast("_Network", average)):
+            network.prototypes.copy_(moved)
+
+    def inspect(self, average: nn.Module, mapped: Mapped) -> Inspection:
+        """Label the probe."""
+        network = cast("_Network", average)
+        found = self.watch.look(lambda crop, frame: self._cosines(network, crop, frame), mapped)
+        return self.watch.judge(found, network.prototypes.cpu().double().numpy())
+
+    def state(self) -> dict[str, Tensor]:
+        """Wins of the prototypes, and what the watch remembers."""
+        return {"wins": self._wins, "followed": self._followed, **self.watch.state()}
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to a state."""
+        self._wins.copy_(tensors["wins"])
+        self._followed.copy_(tensors["followed"])
+        self.watch.load_state(tensors)
+
+    def _look(self, network: _Network, sample: CropPair) -> _Seen:
+        """Look at both crops of a pair as they are."""
+        seen = _Seen([], [], [], [], [])
+        for crop, window in zip((sample.first, sample.second), sample.overlap(), strict=True):
+            spectra, mask = self._tensors(crop, sample.frame)
+            number = np.cumsum(crop.valid).reshape(crop.valid.shape) - 1
+            places, shared = np.flatnonzero(crop.valid), number[window][crop.valid[window]]
+            seen.spectra.append(spectra)
+            seen.masks.append(mask)
+            seen.places.append(torch.from_numpy(places).to(self._device))
+            seen.shared.append(torch.from_numpy(shared).to(self._device))
+            latents = network.both(_embedded(network, spectra, mask))
+            seen.views.append(self._view(network, *latents, seen.places[-1]))
+        return seen
+
+    def _changed(
+        self, seen: _Seen, number: int, random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Latents (latent, y, x) before and after the mean shift, of a crop changed at random."""
+        spectra = shift_bands(seen.spectra[number], BAND_SHIFT, random)
+        which = int(random.integers(TURNS))
+        embedded = turn(_embedded(self.network, spectra, seen.masks[number]), which)
+        plain, moved = self.network.both(embedded)
+        return turn_back(plain, which), turn_back(moved, which)
+
+    def _view(self, network: _Network, plain: Tensor, moved: Tensor, places: Tensor) -> View:
+        """Take the pixels at ``places`` (pixel,) of latents (latent, y, x), and assign them."""
+        before, after = (latents.flatten(1).T[places] for latents in (plain, moved))
+        return assign(before, after, network.prototypes, self._settings.temperature)
+
+    def _own(
+        self, views: Sequence[View], shared: Sequence[Tensor], random: np.random.Generator
+    ) -> Tensor:
+        """Add up the losses that are means over the pixels of a pair."""
+        settings, prototypes = self._settings, self.network.prototypes
+        matched = [view.logs[numbers] for view, numbers in zip(views, shared, strict=True)]
+        loss = settings.consistency * consistency(*matched)
+        for view in views:
+            loss = loss + settings.compactness * compactness(view.plain, view.shares, prototypes)
+            loss = loss + settings.confidence / 2 * indecision(view.logs)
+            if settings.uniformity:
+                loss = loss + settings.uniformity / 2 * uniformity(view.logs, random)
+        return loss
+
+    def _count(self, views: Sequence[View]) -> None:
+        """Remember who won how many pixels in this step, and forget the oldest one."""
+        wins = torch.stack([view.winners.sum(dim=0) for view in views]).sum(dim=0)
+        self._wins.copy_(torch.cat([self._wins[1:], wins.cpu()[None]]))
+        self._followed += 1
+
+    def _revive(self, prototypes: Tensor, views: Sequence[View]) -> None:
+        """Put dead prototypes onto the most doubtful pixels, one of each crop at most."""
+        dead = find_dead(self._wins, self._followed)
+        if not len(dead):
+            return
+        shares, latents = zip(*(view.most_doubtful() for view in views), strict=True)
+        order = torch.stack(shares).argsort(stable=True)[: len(dead)]
+        order = order[torch.stack(shares)[order] < NEVER]
+        chosen = dead[: len(order)]  # the rest waits for the pixels of another step
+        prototypes[chosen.to(self._device)] = torch.stack(latents)[order]
+        self._followed[chosen] = 0
+
+    def _cosines(self, network: _Network, crop: Crop, frame: int) -> NDArray[np.float32]:
+        """Cosines of a crop's valid pixels with the prototypes, (prototype, pixel)."""
+        _, moved = network.both(_embedded(network, *self._tensors(crop, frame)))
+        found = network.prototypes @ moved.flatten(1)
+        return np.asarray(found.cpu().numpy()[:, crop.valid.ravel()])
+
+    def _tensors(self, crop: Crop, frame: int) -> tuple[Tensor, Tensor]:
+        """Standardised spectra (feature, y, x) of a crop, and 1 where it is valid, (y, x)."""
+        spectra = self._standard.standardise(crop.spectra, crop.valid, frame)
+        mask = torch.from_numpy(crop.valid.astype(np.float32))
+        return torch.from_numpy(spectra).to(self._device), mask.to(self._device)
+
+
+class _Encoder:
+    """A trained network; see :class:`hsistream.methods.base.Encoder`."""
+
+    halo, embedding_size, latent_size = HALO, WIDTH, WIDTH
+
+    def __init__(self, network: _Network, standard: Standard, device: str) -> None:
+        self._network, self._standard, self._device = network, standard, device
+        self._scales = torch.from_numpy(standard.scale.astype(np.float32)).to(device)[..., None]
+
+    @torch.inference_mode()
+    def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
+        """Embed spectra (band, pixel) as stored, (32, pixel)."""
+        group = int(self._standard.group_of_frame[frame])
+        centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device)
+        return np.asarray(self._network.embed(centred * self._scales[group]).cpu().numpy())
+
+    @torch.inference_mode()
+    def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn (32, y + 8, x + 8) into latents (latent, y, x)."""
+        square = torch.from_numpy(embedded).to(self._device)
+        return np.asarray(self._network.refine(square).cpu().numpy())
+
+
+def _embedded(network: _Network, spectra: Tensor, mask: Tensor) -> Tensor:
+    """Embed a crop (feature, y, x), (32, y, x); 0 where ``mask`` (y, x) is 0."""
+    return network.embed(spectra.flatten(1)).reshape(-1, *mask.shape) * mask

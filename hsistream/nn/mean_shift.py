@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch  # noqa: TID253 the layer of the networks
-from torch import Tensor  # noqa: TID253 the layer of the networks
+import torch
+from torch import Tensor
 
 REACH = 2
 """Pixels from the middle of the window to its edge: a window is 5 x 5."""
