@@ -11,6 +11,7 @@ import psutil
 
 from hsistream.config import GIB, Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
+from hsistream.methods import choose_device, load_method
 from hsistream.runtime.memory import resident_bytes
 from hsistream.scene.scene import Scene
 from hsistream.stages import statistics
@@ -95,6 +96,7 @@ def plan(
         If the scene cannot be clustered as asked.
     """
     _check_request(scene, config)
+    _check_device(config, execution)
     workers = execution.workers
     fewer = [max(1, workers >> halvings) for halvings in range(workers.bit_length())]
     for count_of_workers in fewer if execution.scheduler == "none" else [workers]:
@@ -152,6 +154,21 @@ def _check_request(scene: Scene, config: RunConfig) -> None:
         raise ConfigError(
             f"At most one cluster per pixel can be found, but --clusters is {wanted} and "
             f"{scene.uri} has {scene.valid_pixels} valid pixels."
+        )
+
+
+def _check_device(config: RunConfig, execution: Execution) -> None:
+    """Refuse a device that is not there, or that nothing would use; load the network library.
+
+    It is loaded here so that its memory is seen before any is promised.
+    """
+    if config.encoder is not None:
+        choose_device(execution.device)
+        load_method(config.encoder.name)
+    elif execution.device == "cuda":
+        raise ConfigError(
+            f"--device cuda is for methods with a network, but {config.method} has none. Leave "
+            f"--device out."
         )
 
 

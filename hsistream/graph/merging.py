@@ -36,8 +36,11 @@ class MergeTree:
 
     def cut(self, clusters: int) -> NDArray[np.int64]:
         """Group the leaves, (leaf,) from 0; as many groups as there are leaves at most."""
-        groups = hierarchy.fcluster(self.linkage, clusters, "maxclust") if len(self.linkage) else 1
-        return np.broadcast_to(np.asarray(groups, np.int64) - 1, self.used.shape).copy()
+        if not len(self.linkage):
+            return np.zeros(len(self.used), np.int64)
+        order = self.linkage.copy()
+        order[:, 2] = np.arange(len(order))  # fcluster makes joins of one cost together
+        return np.asarray(hierarchy.fcluster(order, clusters, "maxclust"), np.int64) - 1
 
 
 @dataclass(frozen=True, slots=True)

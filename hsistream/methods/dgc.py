@@ -43,6 +43,7 @@ from hsistream.nn.augment import (
     TURNS,
     add_noise,
     brighten,
+    draw_noise,
     drop_bands,
     shift_bands,
     turn,
@@ -209,6 +210,7 @@ class _Learner:
         self._device = network.prototypes.device
         shift = material.standard.mean * material.standard.scale
         self._offsets = torch.from_numpy(shift.astype(np.float32)).to(self._device)
+        self._noise = draw_noise(seed, self._device)
         self.watch = Watch(material.probe, settings.least or 1)
         self._usage = torch.full((len(network.prototypes),), 1 / len(network.prototypes))
         self._balances = torch.tensor(settings.targets == "sinkhorn")
@@ -323,8 +325,7 @@ class _Learner:
             gain = float(np.exp(random.normal(0, settings.gain)))
             spectra = self._brightened(spectra, frame, gain)
         if settings.noise:
-            generator = torch.Generator(self._device).manual_seed(int(random.integers(2**62)))
-            spectra = add_noise(spectra, settings.noise, generator)
+            spectra = add_noise(spectra, settings.noise, self._noise, random)
         if settings.band_shift:
             spectra = shift_bands(spectra, settings.band_shift, random)
         if settings.band_dropout:

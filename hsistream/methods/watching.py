@@ -28,6 +28,8 @@ COMPARED_PIXELS = 20_000
 """Pixels of the probe whose labels are compared from check to check."""
 
 KMEANS_STARTS = 3
+KMEANS_PIXELS = 50_000
+"""Pixels of the reservoir from which centres are learnt, at most."""
 
 Cosines = NDArray[np.float32]
 
@@ -115,6 +117,7 @@ class Watch:
 def kmeans_centres(points: NDArray[np.float32], centres: int, seed: int) -> NDArray[np.float32]:
     """Find k-means centres (centre, latent) of points (pixel, latent), on one thread."""
     state = np.random.SeedSequence((seed, 3)).generate_state(1)[0]
+    points = points[:: -(-len(points) // KMEANS_PIXELS)]
     size = min(centres, len(np.unique(points, axis=0)))
     with threadpool_limits(1):
         model = KMeans(size, n_init=KMEANS_STARTS, random_state=int(state)).fit(points)

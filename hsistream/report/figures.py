@@ -14,40 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-TICKS = 7
-"""About how many ticks an axis has."""
+from hsistream.report.drawing import Axis, Box, axis_over, extent, path_through, rounded, runs_of
+
 EIGENVALUES_SHOWN = 60
-HEADROOM = 0.04
-"""Share of the range left free above and below the data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A linear scale from data to the picture: ``low`` lies at ``start``, ``high`` at ``stop``."""
-
-    title: str
-    low: float
-    high: float
-    start: float
-    stop: float
-
-    def at(self, value: NDArray[Any] | float) -> NDArray[np.float64]:
-        """Give the place of values, in units of the picture."""
-        share = (np.asarray(value, np.float64) - self.low) / (self.high - self.low)
-        return self.start + share * (self.stop - self.start)
-
-    @property
-    def ticks(self) -> list[tuple[float, str]]:
-        """Places and texts of round numbers on the axis."""
-        from matplotlib.ticker import MaxNLocator
-
-        found = MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
-        values = [round(float(value), 12) + 0.0 for value in found]
-        return [
-            (round(float(self.at(value)), 1), f"{value:,g}")
-            for value in values
-            if self.low <= value <= self.high
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +64,7 @@ def plot_spectra(
     spectra: Sequence[tuple[int, str, NDArray[Any], NDArray[Any]]],
     wavelengths_nm: Sequence[float],
     good_bands: Sequence[bool],
-    box: tuple[float, float, float, float],
+    box: Box,
 ) -> SpectraPlot | None:
     """Draw the mean spectrum of each cluster with one standard deviation on either side.
 
@@ -123,14 +92,14 @@ def plot_spectra(
         for label, colour, mean, std in spectra
     ]
     drawn = [(mean - std, mean + std) for _, _, mean, std in sorted_spectra]
-    low, high = _extent([edge[good] for edges in drawn for edge in edges])
+    low, high = extent([edge[good] for edges in drawn for edge in edges])
     if not np.isfinite(low):
         return None
     if all(np.nanmin(mean[good], initial=0) >= 0 for _, _, mean, _ in sorted_spectra):
         low = max(low, 0.0)
     left, top, right, bottom = box
-    x = _axis(title, place[0], place[-1], (left, right), room=0)
-    y = _axis("Mean, in the unit of the scene", low, high, (bottom, top))
+    x = axis_over(title, place[0], place[-1], (left, right), room=0)
+    y = axis_over("Mean, in the unit of the scene", low, high, (bottom, top))
     curves = [
         Curve(label, colour, *_paths(x.at(place), y, mean, std, good))
         for label, colour, mean, std in sorted_spectra
@@ -142,7 +111,7 @@ def plot_eigenvalues(
     eigenvalues: NDArray[Any],
     clusters_used: int,
     clusters_suggested: int | None,
-    box: tuple[float, float, float, float],
+    box: Box,
 ) -> EigenvaluePlot | None:
     """Draw eigenvalues, largest first, with a line behind the number of clusters.
 
@@ -167,12 +136,12 @@ def plot_eigenvalues(
         return None
     left, top, right, bottom = box
     numbers = np.arange(1, values.size + 1)
-    x = _axis("Number of the eigenvalue", 0.5, values.size + 0.5, (left, right), room=0)
-    y = _axis("Eigenvalue", *_extent([values, np.zeros(1)]), (bottom, top))
-    places = list(zip(_rounded(x.at(numbers)), _rounded(y.at(values)), strict=True))
+    x = axis_over("Number of the eigenvalue", 0.5, values.size + 0.5, (left, right), room=0)
+    y = axis_over("Eigenvalue", *extent([values, np.zeros(1)]), (bottom, top))
+    places = list(zip(rounded(x.at(numbers)), rounded(y.at(values)), strict=True))
     points = [(*place, number <= clusters_used) for number, place in enumerate(places, 1)]
     marks = _marks(x, values.size, clusters_used, clusters_suggested)
-    return EigenvaluePlot(x, y, points, _path(places), marks)
+    return EigenvaluePlot(x, y, points, path_through(places), marks)
 
 
 def _band_places(wavelengths_nm: Sequence[float], bands: int) -> tuple[NDArray[Any], str]:
@@ -181,26 +150,6 @@ def _band_places(wavelengths_nm: Sequence[float], bands: int) -> tuple[NDArray[A
     if places.size == bands and np.isfinite(places).all():
         return places, "Wavelength (nm)"
     return np.arange(bands), "Band"
-
-
-def _extent(values: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Smallest and largest finite value; NaN if there is none."""
-    joined = np.concatenate([np.zeros(0), *values])
-    finite = joined[np.isfinite(joined)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
-
-
-def _axis(
-    title: str, low: float, high: float, ends: tuple[float, float], *, room: float = HEADROOM
-) -> Axis:
-    """Make an axis with some room at both ends, also for a single value."""
-    low, high = float(low), float(high)
-    if high <= low:
-        low, high = low - 0.5, low + 0.5
-    lowest = low - room * (high - low)
-    if low >= 0:
-        lowest = max(lowest, 0.0)
-    return Axis(title, lowest, high + room * (high - low), *ends)
 
 
 def _paths(
@@ -212,42 +161,23 @@ def _paths(
 ) -> tuple[str, str]:
     """Draw a line and the area around it, in pieces between the gaps."""
     line, area = [], []
-    for piece in _runs(good & np.isfinite(mean)):
-        across = _rounded(places[piece])
+    for piece in runs_of(good & np.isfinite(mean)):
+        across = rounded(places[piece])
         middle, lower, upper = (
-            _rounded(y.at(edge[piece])) for edge in (mean, mean - std, mean + std)
+            rounded(y.at(edge[piece])) for edge in (mean, mean - std, mean + std)
         )
-        line.append(_path(list(zip(across, middle, strict=True))))
+        line.append(path_through(list(zip(across, middle, strict=True))))
         there = list(zip(across, upper, strict=True))
         back = list(zip(across, lower, strict=True))[::-1]
-        area.append(_path(there + back) + "Z")
+        area.append(path_through(there + back) + "Z")
     return "".join(line), "".join(area)
-
-
-def _runs(mask: NDArray[np.bool_]) -> list[slice]:
-    """Give the runs of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
-    return [slice(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def _gaps(places: NDArray[np.float64], good: NDArray[np.bool_]) -> list[tuple[float, float]]:
     """Give start and width of each run of bad bands, half a band wider than its ends."""
     edges = np.concatenate([places[:1], (places[1:] + places[:-1]) / 2, places[-1:]])
-    found = [(edges[piece.start], edges[piece.stop]) for piece in _runs(~good)]
+    found = [(edges[piece.start], edges[piece.stop]) for piece in runs_of(~good)]
     return [(round(start, 1), round(stop - start, 1)) for start, stop in found]
-
-
-def _path(places: Sequence[tuple[float, float]]) -> str:
-    """Write a path; a single point becomes a dot where line ends are round."""
-    if len(places) == 1:
-        return f"M{places[0][0]},{places[0][1]}h0"
-    return "M" + "L".join(f"{across},{up}" for across, up in places)
-
-
-def _rounded(places: NDArray[np.float64]) -> list[float]:
-    """Round places to a tenth of a unit."""
-    rounded: list[float] = np.round(places, 1).tolist()
-    return rounded
 
 
 def _marks(x: Axis, values: int, used: int, suggested: int | None) -> list[Mark]:

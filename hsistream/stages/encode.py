@@ -74,7 +74,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "layers of the network": method.square_bytes(settings, features, square),
             "masks": 2 * edge**2,
         },
-        driver={"network libraries": train_stage.LIBRARY_BYTES},
+        driver={},
         disk_bytes=2 * latents * scene.pixels,
     )
 

@@ -36,9 +36,6 @@ PROBE_SEED = 1_000_003
 
 PADDED_SHOWN = 3
 
-LIBRARY_BYTES = 300 * 2**20
-"""Memory that torch takes once it is loaded, about."""
-
 CHECKPOINT_BYTES = 64 * 2**20
 """Disk of the checkpoints, generously."""
 
@@ -80,11 +77,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         task={},
         driver={
             "blocks of crops": buffer_bytes(scene, _crops(config)),
-            "crops of a step": 4 * config.training.pairs * crop,
             "one step": config.training.pairs * step,
             "probe": PROBE_CROPS * crop + _label_bytes(features),
             "reservoir spectra": sampled * (scene.bands * scene.itemsize + 2 * 4 * features),
-            "network libraries": LIBRARY_BYTES,
         },
         disk_bytes=CHECKPOINT_BYTES,
     )
