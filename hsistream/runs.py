@@ -28,6 +28,8 @@ LOCK = "lock"
 
 LABELS = "labels"
 CONFIDENCE = "confidence"
+LATENTS = "latents"
+INDEX = "index"
 
 NO_LABEL = 65535
 """Label of a pixel without data."""
@@ -188,9 +190,11 @@ class RunDirectory:
 
         Parameters
         ----------
-        layer : {"labels", "confidence"}
+        layer : {"labels", "confidence", "latents", "index"}
             Labels are uint16 (y, x), 65535 = no data; confidence is float from
-            0 (a tie) to 1, NaN = no data.
+            0 (a tie) to 1, NaN = no data. Runs with a network have its latents,
+            float16 (latent, y, x), NaN = no data, and those with prototypes the
+            index, the prototype of every pixel, uint16, 65535 = no data.
         frame : str
             Name of the frame.
 
@@ -204,14 +208,15 @@ class RunDirectory:
         StoreError
             If the run has no such result yet.
         """
+        uri = {LATENTS: self.latents_uri, INDEX: self.index_uri}.get(layer, self.labels_uri)
         try:
             frames = xr.open_zarr(
-                self.labels_uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
+                uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
             )
             return cast("xr.DataArray", frames[layer])
         except (FileNotFoundError, KeyError) as error:
             raise StoreError(
-                f"{layer} of frame {frame!r} are needed, but {self.labels_uri} has none. Has the "
+                f"{layer} of frame {frame!r} are needed, but {uri} has none. Has the "
                 f"run finished? See: hsistream status {self.path}"
             ) from error
 

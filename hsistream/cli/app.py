@@ -23,6 +23,7 @@ from hsistream.cli.arguments import (
     DeviceName,
     Json,
     MatchingName,
+    MaxTrainMinutes,
     Memory,
     Method,
     RunArgument,
@@ -200,7 +201,8 @@ def plan(
     from hsistream.cli import output, request
     from hsistream.scene.scene import Scene
 
-    asked = request.config(method, config, clusters, None, statistics, settings)
+    options = {"cluster.clusters": clusters, "statistics.by": statistics}
+    asked = request.config(method, config, options, settings)
     execution = request.execution(tile, scheduler, threads, memory, "auto")
     found = planning.plan(Scene.open(scene), asked, execution, run)
     output.as_json(found.to_json()) if json else output.plan(found)
@@ -218,6 +220,7 @@ def cluster(
     settings: Settings = None,
     seed: Seed = None,
     statistics: StatisticsBy = None,
+    max_train_minutes: MaxTrainMinutes = None,
     device: DeviceName = Device.auto,
     scheduler: Scheduler = "none",
     tile: TilePx = None,
@@ -233,7 +236,13 @@ def cluster(
     from hsistream.runtime.cluster import connect
     from hsistream.scene.scene import Scene
 
-    asked = request.config(method, config, clusters, seed, statistics, settings)
+    options = {
+        "cluster.clusters": clusters,
+        "seed": seed,
+        "statistics.by": statistics,
+        "training.minutes": max_train_minutes,
+    }
+    asked = request.config(method, config, options, settings)
     execution = request.execution(tile, scheduler, threads, memory, device.value)
     opened = Scene.open(scene)
     directory = run or pipeline.default_directory(opened, asked)

@@ -89,3 +89,9 @@ DeviceName = Annotated[
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run directory. [default: beside the scene]")
 ]
+MaxTrainMinutes = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01, help="Stop training after so long; the map is then of what was learnt so far."
+    ),
+]

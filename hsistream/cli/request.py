@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,11 @@ _UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": GIB, "kb": 10**3, "mb": 10**
 def config(
     method: str | None,
     file: Path | None,
-    clusters: int | None,
-    seed: int | None,
-    statistics: str | None,
+    options: Mapping[str, Any],
     settings: Sequence[str] | None,
 ) -> RunConfig:
-    """Put the configuration together; ``--set`` wins over the other options."""
-    options = {"cluster.clusters": clusters, "seed": seed, "statistics.by": statistics}
-    given: list[tuple[str, Any]] = [
-        (key, str(value) if key == "statistics.by" else value)
-        for key, value in options.items()
-        if value is not None
-    ]
+    """Put the configuration together; ``--set`` wins over the options, and None over nothing."""
+    given = [(key, value) for key, value in options.items() if value is not None]
     return RunConfig.make(method, file, [*given, *map(parse_setting, settings or ())])
 
 

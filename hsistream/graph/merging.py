@@ -101,12 +101,13 @@ def steady_cut(history: Sequence[Checkpoint], clusters: int) -> NDArray[np.int64
     The cut is the most fragile part of over-clustering: a small move of the
     prototypes can change the last merge. So the cut before is kept unless the
     new one lowers :func:`cut_cost` to below ``HYSTERESIS`` of it, both measured
-    on the prototypes of that moment.
+    on the prototypes of that moment, or has more groups with mass.
 
     Parameters
     ----------
     history : sequence of Checkpoint
-        At least one, from the start to the end of training.
+        From the start to the end of training. At least one has masses; those
+        without count for nothing.
     clusters : int
         Number of groups.
 
@@ -116,15 +117,15 @@ def steady_cut(history: Sequence[Checkpoint], clusters: int) -> NDArray[np.int64
         Group of every prototype, from 0.
     """
     kept: NDArray[np.int64] | None = None
-    for moment in history:
+    for moment in (each for each in history if each.masses.any()):
         found = lookup(ward_tree(moment.prototypes, moment.masses), moment.prototypes, clusters)
         costs = [
             cut_cost(moment.prototypes, moment.masses, groups)
             for groups in (found, found if kept is None else kept)
         ]
-        if kept is None or costs[0] < HYSTERESIS * costs[1]:
+        if kept is None or costs[0] < HYSTERESIS * costs[1] or _loses_groups(kept, found, moment):
             kept = found
-    assert kept is not None, "a history has at least its start"
+    assert kept is not None, "a history has at least one moment with masses"
     return kept
 
 
@@ -199,6 +200,12 @@ def by_mass(groups: NDArray[np.int64], usage: NDArray[np.int64]) -> NDArray[np.i
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return np.asarray(rank[groups])
+
+
+def _loses_groups(kept: NDArray[np.int64], found: NDArray[np.int64], moment: Checkpoint) -> bool:
+    """Tell whether a kept cut has fewer groups with mass than a new one."""
+    used = moment.masses > 0
+    return len(np.unique(kept[used])) < len(np.unique(found[used]))
 
 
 def _cheapest_pair(place: Floats, mass: Floats) -> tuple[int, int, float]:

@@ -19,6 +19,8 @@ class FramePicture:
     ``shape`` is the (y, x) size of the whole frame; ``colour`` is (y, x, 3)
     uint8, ``labels`` (y, x) uint16 with 65535 where there is no data,
     ``confidence`` (y, x) float32 from 0 to 1 with NaN where there is no data.
+    ``prototypes`` (y, x) uint16, with 65535 where there is no data, are what
+    the labels were merged from, where they were.
     """
 
     name: str
@@ -27,6 +29,7 @@ class FramePicture:
     colour: NDArray[np.uint8]
     labels: NDArray[np.uint16]
     confidence: NDArray[np.float32]
+    prototypes: NDArray[np.uint16] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,49 @@ class StageSummary:
 
 
 @dataclass(frozen=True)
+class TrainingSummary:
+    """How the training of a network went.
+
+    ``ending`` is ``finished``, ``stable``, ``minutes`` or ``floor``;
+    ``asked_steps``, ``patience`` and ``minutes`` are what was asked. ``losses``
+    (step,) may hold values that are not finite; ``checks`` maps the name of a
+    measured quantity to its values (check,) at ``check_steps`` (check,).
+    """
+
+    ending: str
+    asked_steps: int
+    patience: int
+    minutes: float | None
+    losses: NDArray[Any]
+    check_steps: NDArray[Any]
+    checks: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class MergeSummary:
+    """How prototypes became clusters.
+
+    ``linkage`` (leaf - 1, 4) is the merge tree over the prototypes ``used``
+    (leaf,), in the format of :func:`scipy.cluster.hierarchy.linkage`; ``labels``
+    and ``pixels`` (prototype,) are of all of them. ``measure`` is ``diffusion``
+    or ``ward``.
+    """
+
+    measure: str
+    used: NDArray[np.integer[Any]]
+    linkage: NDArray[Any]
+    labels: NDArray[np.integer[Any]]
+    pixels: NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
 class PageFacts:
     """Everything the page says.
 
     ``scene`` holds facts about the scene in their order; ``wavelengths_nm``
     may be empty; ``scores`` is what :meth:`~hsistream.report.scores.Scores.to_json`
-    gives.
+    gives. ``training`` is None for runs without a network, ``merging`` for
+    those whose clusters are not merged prototypes.
     """
 
     title: str
@@ -74,12 +114,55 @@ class PageFacts:
     config_toml: str
     warnings: Sequence[str]
     scores: Mapping[str, Any] | None
+    training: TrainingSummary | None = None
+    merging: MergeSummary | None = None
 
 
 def largest_label(frames: Sequence[FramePicture]) -> int:
     """Find the largest label on any picture; -1 if there is none."""
     known = (frame.labels[frame.labels != NO_LABEL] for frame in frames)
     return max((int(labels.max()) for labels in known if labels.size), default=-1)
+
+
+def describe_ending(training: TrainingSummary) -> str:
+    """Say in a sentence how a training ended.
+
+    Examples
+    --------
+    >>> none = np.zeros(0)
+    >>> describe_ending(TrainingSummary("finished", 240, 3, None, np.ones(240), none, {}))
+    'It finished after all 240 steps.'
+    """
+    steps, asked = format_steps(len(training.losses)), f"{training.asked_steps:,}"
+    if training.ending == "stable":
+        return (
+            f"It stopped after {steps} of at most {asked}, because {training.patience} checks in a "
+            f"row agreed with the one before."
+        )
+    if training.ending == "minutes":
+        return (
+            f"It was out of time after {steps} of {asked}; how far it came depends on the speed of "
+            f"the machine."
+        )
+    if training.ending == "floor":
+        return (
+            f"It collapsed and was taken back to the start after {steps}: the network is the one "
+            f"before the first step, as if nothing had been learnt."
+        )
+    if not training.asked_steps:
+        return "No steps were asked for: the network is its start, and nothing was learnt."
+    return f"It finished after all {steps}."
+
+
+def format_steps(steps: int) -> str:
+    """Write a number of steps.
+
+    Examples
+    --------
+    >>> format_steps(1), format_steps(1200)
+    ('1 step', '1,200 steps')
+    """
+    return "1 step" if steps == 1 else f"{steps:,} steps"
 
 
 def format_area(area_m2: float, largest_m2: float | None = None) -> str:

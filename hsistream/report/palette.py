@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,18 @@ LIGHTNESS = (0.62, 0.45, 0.76)
 CHROMA = (0.15, 0.11)
 """Distance from grey (OKLab) of the colours after the twelfth, in turn."""
 
+SHADE_STEP, SHADE_SPAN = 0.07, 0.3
+"""Difference in lightness (OKLab) of two shades of a colour, and of the first and the last."""
+SHADE_LIMITS = (0.25, 0.92)
+"""Lightness of the darkest and of the lightest shade."""
+
 NO_DATA_RGB = (236, 236, 232)
 """What pixels without data look like where a picture has no transparency."""
+
+COARSE, FINE = 0.9, 0.98
+"""By what the chroma of a colour shrinks in turn until the screen has it: of labels, of shades."""
+IN_GAMUT = 1e-6
+"""Rounding that a colour of the screen may have, linear sRGB."""
 
 # M1 and M2 of OKLab: linear sRGB to cone responses, and their cube roots to (L, a, b).
 _TO_CONES = np.array(
@@ -79,6 +90,42 @@ def palette(count: int) -> NDArray[np.uint8]:
     return np.array(colours[:count], np.uint8).reshape(-1, 3)
 
 
+def shades(colours: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """Choose a shade of its label's colour for every member of a label.
+
+    Parameters
+    ----------
+    colours : (label, 3) uint8
+        Colours of the labels.
+    labels : (member,) int
+        Label of every member; those of one label go from dark to light in
+        their order. A single member has the colour itself.
+
+    Returns
+    -------
+    (member, 3) uint8
+        No two are equal, so that a member can be told by its colour.
+
+    Examples
+    --------
+    >>> shades(palette(2), np.array([0, 1, 0]))
+    array([[  0, 104, 167],
+           [230, 159,   0],
+           [  0, 125, 190]], dtype=uint8)
+    """
+    found = np.zeros((len(labels), 3), np.uint8)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        found[members] = _shades_of(colours[label], len(members))
+    used: set[tuple[int, ...]] = set()
+    for member, colour in enumerate(found.tolist()):
+        while tuple(colour) in used:
+            colour[2] = (colour[2] + 1) % 256
+        used.add(tuple(colour))
+        found[member] = colour
+    return found
+
+
 def css_colours(count: int) -> list[str]:
     """Write a palette as CSS colours.
 
@@ -108,17 +155,44 @@ def _from_hex(text: str) -> tuple[int, int, int]:
 
 
 def _turned(number: int) -> tuple[int, int, int]:
-    """Turn the hue by the golden angle; the chroma shrinks until the screen has the colour."""
-    hue = number * GOLDEN_ANGLE_RAD
+    """Turn the hue by the golden angle."""
     lightness = LIGHTNESS[number % len(LIGHTNESS)]
     chroma = CHROMA[number % len(CHROMA)]
-    linear = _linear(lightness, chroma, hue)
-    while linear.min() < 0 or linear.max() > 1:
-        chroma *= 0.9
-        linear = _linear(lightness, chroma, hue)
+    return _on_screen(lightness, chroma, number * GOLDEN_ANGLE_RAD, COARSE)
+
+
+def _shades_of(colour: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Vary the lightness of a colour, (count, 3) from dark to light."""
+    if count == 1:
+        return colour[None]
+    lightness, green_red, blue_yellow = _lab(colour)
+    chroma, hue = float(np.hypot(green_red, blue_yellow)), float(np.arctan2(blue_yellow, green_red))
+    half = min(SHADE_SPAN, SHADE_STEP * (count - 1)) / 2
+    middle = min(max(lightness, SHADE_LIMITS[0] + half), SHADE_LIMITS[1] - half)
+    steps = np.linspace(middle - half, middle + half, count)
+    return np.array([_on_screen(step, chroma, hue, FINE) for step in steps], np.uint8)
+
+
+def _on_screen(
+    lightness: float, chroma: float, hue_rad: float, shrinking: float
+) -> tuple[int, int, int]:
+    """Turn OKLab in polar form to sRGB; the chroma shrinks until the screen has the colour."""
+    linear = _linear(lightness, chroma, hue_rad)
+    while linear.min() < -IN_GAMUT or linear.max() > 1 + IN_GAMUT:
+        chroma *= shrinking
+        linear = _linear(lightness, chroma, hue_rad)
+    linear = linear.clip(0, 1)
     bent = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     red, green, blue = np.round(255 * bent).astype(int).tolist()
     return red, green, blue
+
+
+def _lab(colour: NDArray[np.uint8]) -> tuple[float, float, float]:
+    """Turn sRGB to OKLab."""
+    bent = colour / 255
+    linear = np.where(bent <= 0.04045, bent / 12.92, ((bent + 0.055) / 1.055) ** 2.4)
+    lightness, green_red, blue_yellow = (_TO_LAB @ np.cbrt(_TO_CONES @ linear)).tolist()
+    return lightness, green_red, blue_yellow
 
 
 def _linear(lightness: float, chroma: float, hue_rad: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import RunDirectory
+from hsistream.runs import INDEX, LATENTS, RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
@@ -27,7 +27,6 @@ from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, Window, grow, within
 
 TABLE = "assigned"
-INDEX = "index"
 
 NO_PROTOTYPE = 65535
 """Index of a pixel without data."""
@@ -38,7 +37,7 @@ PIXELS_AT_ONCE = 16_384
 def run(context: Context) -> None:
     """Assign all pixels."""
     scene = context.scene
-    RasterStore(context.run.latents_uri).check_complete(scene.frames, encode_stage.LATENTS)
+    RasterStore(context.run.latents_uri).check_complete(scene.frames, LATENTS)
     task = partial(
         assign_tile,
         scene=scene,
@@ -85,7 +84,7 @@ def assign_tile(
     prototypes = load_prototypes(run.table(train_stage.TABLE), fingerprint)
     frame = scene.frames[tile.frame]
     window = grow(tile.core, 1, frame.shape)
-    latents = RasterStore(run.latents_uri).read(frame.name, encode_stage.LATENTS, window, leading=1)
+    latents = RasterStore(run.latents_uri).read(frame.name, LATENTS, window, leading=1)
     index = nearest_prototypes(latents, prototypes)
     inner = within(tile.core, window)
     own = index[inner]

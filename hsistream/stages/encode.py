@@ -16,7 +16,7 @@ from hsistream.config import RunConfig
 from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
 from hsistream.methods.base import Encoder
-from hsistream.runs import RunDirectory
+from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import EncoderSection
 from hsistream.stages import Context, Needs, scene_tiles
@@ -24,8 +24,6 @@ from hsistream.stages import train as train_stage
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile, Window, size, strips, within
-
-LATENTS = "latents"
 
 SQUARE_PX = 256
 """Side of the squares that the second part of a network sees, without their halo."""

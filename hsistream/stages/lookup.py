@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, RunDirectory
+from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, scene_tiles
-from hsistream.stages import assign as assign_stage
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import NO_PROTOTYPE, PIXELS_AT_ONCE, load_prototypes
@@ -27,7 +26,7 @@ def run(context: Context) -> None:
     """Label all pixels."""
     scene, settings = context.scene, context.config.encoder
     assert settings is not None, "the stream has this stage only with a network"
-    RasterStore(context.run.index_uri).check_complete(scene.frames, assign_stage.INDEX)
+    RasterStore(context.run.index_uri).check_complete(scene.frames, INDEX)
     clusters = int(read_table(context.run.table(CLUSTERS))["clusters"])
     task = partial(
         label_tile,
@@ -61,8 +60,8 @@ def label_tile(
     table = _load_lookup(run.table(CLUSTERS), fingerprint)
     prototypes = load_prototypes(run.table(train_stage.TABLE), fingerprint)
     name = scene.frames[tile.frame].name
-    index = RasterStore(run.index_uri).read(name, assign_stage.INDEX, tile.core)
-    latents = RasterStore(run.latents_uri).read(name, encode_stage.LATENTS, tile.core, leading=1)
+    index = RasterStore(run.index_uri).read(name, INDEX, tile.core)
+    latents = RasterStore(run.latents_uri).read(name, LATENTS, tile.core, leading=1)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     known = index != NO_PROTOTYPE
     label[known] = table[index[known]]

@@ -36,6 +36,14 @@ PROBE_SEED = 1_000_003
 
 PADDED_SHOWN = 3
 
+ENDINGS = {
+    "finished": "finished",
+    "stable": "stopped, because the assignments no longer changed,",
+    "minutes": "stopped, because the time was over,",
+    "floor": "taken back to the start, because it collapsed too often,",
+}
+"""How a training ended, in words."""
+
 CHECKPOINT_BYTES = 64 * 2**20
 """Disk of the checkpoints, generously."""
 
@@ -61,7 +69,7 @@ def run(context: Context) -> None:
     trained = method.train(config.encoder, config.training, config.seed, material, work)
     encoder = method.load(config.encoder, standard, context.run.checkpoint_path, work.device)
     context.notify(Noted(_reading(stream)))
-    context.notify(Noted(f"train: ended as {trained.ending} after {len(trained.losses)} steps"))
+    context.notify(Noted(f"train: {ENDINGS[trained.ending]} after {len(trained.losses)} steps"))
     _write(context.run, trained, edge_scale(_neighbour_differences(encoder, probe)))
 
 

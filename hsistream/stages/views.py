@@ -20,14 +20,14 @@ from hsistream.config import RunConfig
 from hsistream.consensus.projections import unit_length
 from hsistream.consensus.views import HALO, spatial_view
 from hsistream.illumination import illuminated
-from hsistream.runs import RunDirectory
+from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import ViewsSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
-from hsistream.stages.encode import LATENTS, latent_count
+from hsistream.stages.encode import latent_count
 from hsistream.stages.statistics import Constants, Latents
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table, write_table

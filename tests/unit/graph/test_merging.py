@@ -259,11 +259,15 @@ def test_a_steady_cut_costs_at_most_a_twentieth_more_than_the_last_tree(
 
 
 def test_a_cut_that_leaves_a_group_without_mass_is_given_up() -> None:
-    places = along(0, 0.1, 5, 100)
-    start = Checkpoint(places, np.array([10.0, 10, 10, 1]))
-    later = Checkpoint(places, np.array([10.0, 10, 10, 0]))
-    groups = steady_cut([start, later], 3)
-    assert len(np.unique(groups[:3])) == 3
+    axes = np.eye(30)
+    axes[0] *= 50
+    start, later = np.ones(30), np.r_[0.0, np.ones(29)]
+    history = [Checkpoint(axes, start), Checkpoint(axes, later)]
+    free = lookup(ward_tree(axes, later), axes, 2)
+    one = np.zeros(30, np.int64)
+    assert cut_cost(axes, later, free) > HYSTERESIS * cut_cost(axes, later, one)
+    groups = steady_cut(history, 2)
+    assert len(np.unique(groups[later > 0])) == 2
 
 
 def test_a_moment_at_which_nothing_was_seen_counts_for_nothing() -> None:
