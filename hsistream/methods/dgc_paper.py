@@ -37,7 +37,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,7 +53,7 @@ from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
 from hsistream.nn.exact import reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
-from hsistream.nn.mean_shift import REACH, mean_shift
+from hsistream.nn.mean_shift import REACH
 from hsistream.nn.paper_losses import (
     NEVER,
     Together,
@@ -67,15 +67,11 @@ from hsistream.nn.paper_losses import (
     pull,
     uniformity,
 )
-from hsistream.nn.spectral import PIXELS_AT_ONCE, STRIDE, WIDTH, SpectralBranch
+from hsistream.nn.paper_network import HALO, PaperNetwork
+from hsistream.nn.spectral import PIXELS_AT_ONCE, STRIDE, WIDTH
 from hsistream.nn.training import load_average
 from hsistream.sections import DgcPaperSection, TrainingSection
-
-HALO = 2 + REACH
-"""Pixels that two convolutions of 3 x 3 and a mean shift with fixed neighbours look around."""
-
-PORTION_PX = 256
-"""Spectra that a CPU embeds at once: the layers of more of them do not stay in its cache."""
+from hsistream.tiles import Window
 
 BAND_SHIFT = 2
 """Largest shift of a view along the bands."""
@@ -129,84 +125,33 @@ def train(
 
 def load(settings: DgcPaperSection, standard: Standard, folder: Path, device: str) -> Encoder:
     """Read the network of a training that ended."""
-    network = _Network(settings, standard.feature_count)
+    network = _network(settings, standard.feature_count)
     load_average(folder, network)
     return _Encoder(network.to(device), standard, device)
 
 
-class _Network(nn.Module):
-    """Convolutions along wavelength and over the image, mean shift; and the prototypes.
-
-    The prototypes are a buffer: they are kept with the weights, and not trained.
-    """
-
-    prototypes: Tensor
-
-    def __init__(self, settings: DgcPaperSection, features: int) -> None:
-        super().__init__()
-        self.branch = SpectralBranch(features, WIDTH)
-        self.near = nn.Conv2d(WIDTH, WIDTH, 3)
-        self.far = nn.Conv2d(WIDTH, WIDTH, 3)
-        before_softplus = settings.bandwidth + np.log(-np.expm1(-settings.bandwidth))
-        self.raw_bandwidth = nn.Parameter(torch.tensor(before_softplus, dtype=torch.float32))
-        self.register_buffer("prototypes", torch.zeros(settings.prototypes or 0, WIDTH))
-        self._iterations = settings.iterations
-
-    def bandwidth(self) -> Tensor:
-        """Width of the kernel of the mean shift, above 0."""
-        return fn.softplus(self.raw_bandwidth)
-
-    def embed(self, spectra: Tensor) -> Tensor:
-        """Embed standardised spectra (feature, pixel), (32, pixel)."""
-        portion = PORTION_PX if spectra.device.type == "cpu" else PIXELS_AT_ONCE
-        return torch.cat([self.branch(part) for part in torch.split(spectra, portion, 1)], 1)
-
-    def look_around(self, embedded: Tensor) -> Tensor:
-        """Turn (32, y + 4, x + 4) into latents before the mean shift, (latent, y, x)."""
-        found = torch.relu(self.far(torch.relu(self.near(embedded[None]))))[0]
-        return fn.normalize(found.float(), dim=0)
-
-    def settle(self, latents: Tensor) -> Tensor:
-        """Move latents (latent, y + 4, x + 4) by the mean shift, (latent, y, x)."""
-        return fn.normalize(mean_shift(latents, self.bandwidth(), self._iterations), dim=0)
-
-    def refine(self, embedded: Tensor) -> Tensor:
-        """Turn (32, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
-        return self.settle(self.look_around(embedded))
-
-    def both(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (latent, y, x) of a crop before and after the mean shift; edges are repeated."""
-        around = self.look_around(fn.pad(embedded[None], (HALO,) * 4, mode="replicate")[0])
-        return around[:, REACH:-REACH, REACH:-REACH], self.settle(around)
-
-    def alone(self, spectra: Tensor) -> Tensor:
-        """Latents (latent, pixel) of spectra (feature, pixel), each as if all around were alike."""
-        found = self.embed(spectra)
-        for layer in (self.near, self.far):
-            weight = layer.weight.sum(dim=(2, 3))
-            found = torch.relu(weight @ found + cast("Tensor", layer.bias)[:, None])
-        return fn.normalize(found, dim=0)
+def _network(settings: DgcPaperSection, features: int) -> PaperNetwork:
+    """Make a network of the right shape."""
+    return PaperNetwork(features, settings.prototypes or 0, settings.bandwidth, settings.iterations)
 
 
-def _start(settings: DgcPaperSection, seed: int, material: Material, threads: int) -> _Network:
+def _start(settings: DgcPaperSection, seed: int, material: Material, threads: int) -> PaperNetwork:
     """Make a network of random weights, and put the prototypes where its latents are."""
-    network = _Network(settings, material.standard.feature_count)
-    with torch.random.fork_rng(devices=()), torch.no_grad():
-        torch.manual_seed(seed)
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                cast("Tensor", layer.bias).zero_()
-        network.prototypes.copy_(fn.normalize(torch.randn_like(network.prototypes), dim=1))
-        if settings.start == "reservoir":
-            found = _reservoir_latents(network, material, threads)
-            centres = torch.from_numpy(kmeans_centres(found, len(network.prototypes), seed))
-            # fewer different latents than prototypes: the others stay where chance has put them
-            network.prototypes[: len(centres)] = fn.normalize(centres, dim=1)
+    network = _network(settings, material.standard.feature_count)
+    network.begin(seed)
+    if settings.start == "random":
+        return network
+    found = _reservoir_latents(network, material, threads)
+    if len(found):
+        centres = torch.from_numpy(kmeans_centres(found, len(network.prototypes), seed))
+        # fewer different latents than prototypes: the others stay where chance has put them
+        network.prototypes[: len(centres)] = fn.normalize(centres, dim=1)
     return network
 
 
-def _reservoir_latents(network: _Network, material: Material, threads: int) -> NDArray[np.float32]:
+def _reservoir_latents(
+    network: PaperNetwork, material: Material, threads: int
+) -> NDArray[np.float32]:
     """Latents (pixel, latent) of the reservoir, of those pixels that have a direction."""
     spectra = torch.from_numpy(material.reservoir.standardised(material.standard))
     with reproducible(spectra.device, threads) as pool:
@@ -217,27 +162,33 @@ def _reservoir_latents(network: _Network, material: Material, threads: int) -> N
 
 @dataclass(frozen=True)
 class _Seen:
-    """A pair of crops as the averaged network sees it, and what concerns all pairs of a step.
+    """A crop as the averaged network sees it.
 
-    Lists have one entry per crop: ``spectra`` (feature, y, x) are standardised,
-    ``masks`` (y, x) are 1 at valid pixels, ``places`` (pixel,) are their places
-    in the crop and ``shared`` (pixel,) the numbers of those that both crops show;
-    ``views`` are of the crops as they are.
+    ``spectra`` (feature, y, x) are standardised, ``mask`` (y, x) is 1 at valid
+    pixels, ``places`` (pixel,) are their places in the crop, and ``shared``
+    (pixel,) the numbers of those that the other crop shows too.
     """
 
-    spectra: list[Tensor]
-    masks: list[Tensor]
-    places: list[Tensor]
-    shared: list[Tensor]
-    views: list[View]
-    together: Together | None = None
+    spectra: Tensor
+    mask: Tensor
+    places: Tensor
+    shared: Tensor
+    view: View
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Both crops of a pair, and what concerns all pairs of a step."""
+
+    crops: tuple[_Seen, _Seen]
+    together: Together
 
 
 class _Learner:
     """What the training loop asks for; see :class:`hsistream.nn.learner.Learner`."""
 
     def __init__(
-        self, settings: DgcPaperSection, seed: int, network: _Network, material: Material
+        self, settings: DgcPaperSection, seed: int, network: PaperNetwork, material: Material
     ) -> None:
         self.network, self._settings, self._seed = network, settings, seed
         self._standard, self._device = material.standard, network.prototypes.device
@@ -253,40 +204,41 @@ class _Learner:
 
     def targets(
         self, average: nn.Module, samples: Sequence[CropPair], mapped: Mapped
-    ) -> Sequence[_Seen]:
+    ) -> Sequence[_Pair]:
         """Look at all crops as they are, and judge what concerns them together."""
-        network, settings = cast("_Network", average), self._settings
+        network, settings = cast("PaperNetwork", average), self._settings
         seen = mapped(lambda sample: self._look(network, sample), samples)
+        views = [[crop.view for crop in crops] for crops in seen]
         weights = settings.balance, settings.orthogonality
-        together = Together.of([each.views for each in seen], *weights, hard=settings.hard)
-        return [replace(each, together=together) for each in seen]
+        together = Together.of(views, *weights, hard=settings.hard)
+        return [_Pair(crops, together) for crops in seen]
 
-    def loss(self, sample: CropPair, target: _Seen, key: tuple[int, int]) -> Tensor:
+    def loss(self, sample: CropPair, target: _Pair, key: tuple[int, int]) -> Tensor:
         """Weighted sum of all losses, on both crops of a pair, each turned and shifted."""
-        assert target.together is not None, "targets() has put it there"
         random = np.random.default_rng((self._seed, VIEWS_KEY, *key))
-        latents = [self._changed(target, number, random) for number in (0, 1)]
+        latents = [self._changed(crop, random) for crop in target.crops]
         with torch.autocast(self._device.type, enabled=False):
             views = [
-                self._view(self.network, *both, places)
-                for both, places in zip(latents, target.places, strict=True)
+                self._view(self.network, *both, crop.places)
+                for both, crop in zip(latents, target.crops, strict=True)
             ]
-            return self._own(views, target.shared, random) + target.together.loss(views)
+            own = self._own(views, [crop.shared for crop in target.crops], random)
+            return own + target.together.loss(views)
 
-    def advance(self, average: nn.Module, targets: Sequence[_Seen], step: int) -> None:
+    def advance(self, average: nn.Module, targets: Sequence[_Pair], step: int) -> None:
         """Move the prototypes after their pixels, and have those that are dead start anew."""
-        views = [view for seen in targets for view in seen.views]
+        views = [crop.view for pair in targets for crop in pair.crops]
         settings, prototypes = self._settings, self.network.prototypes
         moved = follow(prototypes, *pull(views, hard=settings.hard), settings.momentum)
         self._count(views)
         self._revive(moved, views)
         # the loop brings the buffers of the average up to date before this, not after it
-        for network in (self.network, cast("_Network", average)):
+        for network in (self.network, cast("PaperNetwork", average)):
             network.prototypes.copy_(moved)
 
     def inspect(self, average: nn.Module, mapped: Mapped) -> Inspection:
         """Label the probe."""
-        network = cast("_Network", average)
+        network = cast("PaperNetwork", average)
         found = self.watch.look(lambda crop, frame: self._cosines(network, crop, frame), mapped)
         return self.watch.judge(found, network.prototypes.cpu().double().numpy())
 
@@ -300,32 +252,31 @@ class _Learner:
         self._followed.copy_(tensors["followed"])
         self.watch.load_state(tensors)
 
-    def _look(self, network: _Network, sample: CropPair) -> _Seen:
+    def _look(self, network: PaperNetwork, sample: CropPair) -> tuple[_Seen, _Seen]:
         """Look at both crops of a pair as they are."""
-        seen = _Seen([], [], [], [], [])
-        for crop, window in zip((sample.first, sample.second), sample.overlap(), strict=True):
-            spectra, mask = self._tensors(crop, sample.frame)
-            number = np.cumsum(crop.valid).reshape(crop.valid.shape) - 1
-            places, shared = np.flatnonzero(crop.valid), number[window][crop.valid[window]]
-            seen.spectra.append(spectra)
-            seen.masks.append(mask)
-            seen.places.append(torch.from_numpy(places).to(self._device))
-            seen.shared.append(torch.from_numpy(shared).to(self._device))
-            latents = network.both(_embedded(network, spectra, mask))
-            seen.views.append(self._view(network, *latents, seen.places[-1]))
-        return seen
+        windows = sample.overlap()
+        return (
+            self._seen(network, sample.first, sample.frame, windows[0]),
+            self._seen(network, sample.second, sample.frame, windows[1]),
+        )
 
-    def _changed(
-        self, seen: _Seen, number: int, random: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _seen(self, network: PaperNetwork, crop: Crop, frame: int, window: Window) -> _Seen:
+        """Look at a crop of which a window is shared."""
+        spectra, mask = self._tensors(crop, frame)
+        places = torch.from_numpy(np.flatnonzero(crop.valid)).to(self._device)
+        number = np.cumsum(crop.valid).reshape(crop.valid.shape) - 1
+        shared = torch.from_numpy(number[window][crop.valid[window]]).to(self._device)
+        latents = network.both(_embedded(network, spectra, mask))
+        return _Seen(spectra, mask, places, shared, self._view(network, *latents, places))
+
+    def _changed(self, crop: _Seen, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Latents (latent, y, x) before and after the mean shift, of a crop changed at random."""
-        spectra = shift_bands(seen.spectra[number], BAND_SHIFT, random)
+        spectra = shift_bands(crop.spectra, BAND_SHIFT, random)
         which = int(random.integers(TURNS))
-        embedded = turn(_embedded(self.network, spectra, seen.masks[number]), which)
-        plain, moved = self.network.both(embedded)
+        plain, moved = self.network.both(turn(_embedded(self.network, spectra, crop.mask), which))
         return turn_back(plain, which), turn_back(moved, which)
 
-    def _view(self, network: _Network, plain: Tensor, moved: Tensor, places: Tensor) -> View:
+    def _view(self, network: PaperNetwork, plain: Tensor, moved: Tensor, places: Tensor) -> View:
         """Take the pixels at ``places`` (pixel,) of latents (latent, y, x), and assign them."""
         before, after = (latents.flatten(1).T[places] for latents in (plain, moved))
         return assign(before, after, network.prototypes, self._settings.temperature)
@@ -362,7 +313,7 @@ class _Learner:
         prototypes[chosen.to(self._device)] = torch.stack(latents)[order]
         self._followed[chosen] = 0
 
-    def _cosines(self, network: _Network, crop: Crop, frame: int) -> NDArray[np.float32]:
+    def _cosines(self, network: PaperNetwork, crop: Crop, frame: int) -> NDArray[np.float32]:
         """Cosines of a crop's valid pixels with the prototypes, (prototype, pixel)."""
         _, moved = network.both(_embedded(network, *self._tensors(crop, frame)))
         found = network.prototypes @ moved.flatten(1)
@@ -380,7 +331,7 @@ class _Encoder:
 
     halo, embedding_size, latent_size = HALO, WIDTH, WIDTH
 
-    def __init__(self, network: _Network, standard: Standard, device: str) -> None:
+    def __init__(self, network: PaperNetwork, standard: Standard, device: str) -> None:
         self._network, self._standard, self._device = network, standard, device
         self._scales = torch.from_numpy(standard.scale.astype(np.float32)).to(device)[..., None]
 
@@ -398,6 +349,6 @@ class _Encoder:
         return np.asarray(self._network.refine(square).cpu().numpy())
 
 
-def _embedded(network: _Network, spectra: Tensor, mask: Tensor) -> Tensor:
+def _embedded(network: PaperNetwork, spectra: Tensor, mask: Tensor) -> Tensor:
     """Embed a crop (feature, y, x), (32, y, x); 0 where ``mask`` (y, x) is 0."""
     return network.embed(spectra.flatten(1)).reshape(-1, *mask.shape) * mask

@@ -21,7 +21,7 @@ def balanced_targets(scores: Tensor, shares: Tensor, temperature: float) -> Tens
     scores : (pixel, prototype) Tensor
         Cosines.
     shares : (prototype,) Tensor
-        Wanted share of every prototype; they sum to 1.
+        Wanted share of every prototype, 0 or more; they sum to 1.
     temperature : float
         Sharpness of the assignment.
 
@@ -35,7 +35,7 @@ def balanced_targets(scores: Tensor, shares: Tensor, temperature: float) -> Tens
     .. [1] M. Cuturi, "Sinkhorn distances", NeurIPS 2013.
     """
     logs = scores.float() / temperature
-    wanted = torch.log(shares * len(scores))
+    wanted = torch.log((shares * len(scores)).clamp_min(torch.finfo(torch.float32).tiny))
     for _ in range(BALANCING_ROUNDS):
         logs = logs + (wanted - torch.logsumexp(logs, dim=0))
         logs = logs - torch.logsumexp(logs, dim=1, keepdim=True)

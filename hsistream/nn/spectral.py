@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 WIDTH = 32
@@ -9,7 +10,10 @@ KERNEL = 9
 STRIDE = 4
 LAYERS = 3
 PIXELS_AT_ONCE = 16_384
-"""Spectra of one call outside training; bounds the memory of its layers."""
+"""Spectra that a GPU sees at once; bounds the memory of the layers."""
+
+PORTION_PX = 256
+"""Spectra that a CPU sees at once: the layers of more of them do not stay in its cache."""
 
 
 class SpectralBranch(nn.Module):
@@ -49,5 +53,13 @@ class SpectralBranch(nn.Module):
 
     def forward(self, spectra: Tensor) -> Tensor:
         """Turn standardised spectra (feature, pixel) into (size, pixel)."""
+        portion = PORTION_PX if spectra.device.type == "cpu" else PIXELS_AT_ONCE
+        # in bfloat16 on a CPU, torch 2.13 leaves the gradient of those weights unset that no
+        # value but padding meets
+        with torch.autocast("cpu", enabled=False):
+            parts = [self._together(part) for part in torch.split(spectra, portion, dim=1)]
+        return torch.cat(parts, dim=1)
+
+    def _together(self, spectra: Tensor) -> Tensor:
         found: Tensor = self.last(self.layers(spectra.T[:, None]).flatten(1))
         return found.T

@@ -155,7 +155,7 @@ def _neighbour_differences(encoder: Encoder, probe: Probe) -> NDArray[np.float64
     found = [np.zeros(0)]
     for crop, frame in zip(probe.crops, probe.frames, strict=True):
         embedded = encoder.embed(crop.spectra.reshape(len(crop.spectra), -1), frame)
-        square = embedded.reshape(-1, *crop.valid.shape) * crop.valid
+        square = np.where(crop.valid, embedded.reshape(-1, *crop.valid.shape), np.float32(0))
         width = ((0, 0), (encoder.halo,) * 2, (encoder.halo,) * 2)
         latents = encoder.refine(np.pad(square, width, mode="edge"))
         for axis in (1, 2):
