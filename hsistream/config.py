@@ -124,10 +124,12 @@ class RunConfig(Section):
     def check(cls, tree: Mapping[str, Any]) -> RunConfig:
         """Validate a nested mapping, with an error that names key, value and what is allowed."""
         try:
-            found = cls.model_validate(tree)
-            return found.model_copy(update={"encoder": _resolved(found)})
+            asked = cls.model_validate(tree)
         except ValidationError as error:
             raise ConfigError(_explain(error)) from error
+        found = asked.model_copy(update={"encoder": _resolved(asked)})
+        _check_prototypes(found)
+        return found
 
     def with_clusters(self, clusters: int) -> RunConfig:
         """Ask for another number of clusters of the same prototypes.
@@ -135,7 +137,8 @@ class RunConfig(Section):
         Raises
         ------
         ConfigError
-            If the clusters are not merged prototypes, or there are too few of these.
+            If the clusters are not merged prototypes, or there are too few of these,
+            or less than one cluster is asked for.
         """
         if self.cluster.head != "prototypes" or self.encoder is None:
             raise ConfigError(
@@ -149,8 +152,9 @@ class RunConfig(Section):
                 f"the run has {self.encoder.prototypes} prototypes. Run hsistream cluster again "
                 f"with --clusters {clusters}."
             )
-        cluster = self.cluster.model_copy(update={"clusters": clusters})
-        return self.model_copy(update={"cluster": cluster})
+        tree = self.model_dump()
+        tree["cluster"]["clusters"] = clusters
+        return self.check(tree)
 
     def to_toml(self) -> str:
         """Write all settings, so that they can be read without the code; None is left out."""
@@ -253,6 +257,16 @@ def _resolved(config: RunConfig) -> EncoderSection | None:
     )
 
 
+def _check_prototypes(config: RunConfig) -> None:
+    """Refuse more clusters than prototypes, which are merged and never divided."""
+    prototypes, clusters = config.encoder and config.encoder.prototypes, config.cluster.clusters
+    if config.cluster.head == "prototypes" and (clusters or 0) > (prototypes or 0):
+        raise ConfigError(
+            f"At most one cluster per prototype can be found, but --clusters is {clusters} and "
+            f"encoder.prototypes is {prototypes}. Ask for fewer clusters or for more prototypes."
+        )
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file."""
     try:
@@ -323,9 +337,14 @@ def _explain(error: ValidationError) -> str:
     """Turn pydantic's report into one sentence per problem."""
     problems = []
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        key = _key(problem["loc"])
         if problem["type"] == "extra_forbidden":
             problems.append(f"{key} is not a known setting")
+        elif problem["type"] == "union_tag_not_found":
+            problems.append(f"{key}.name is needed: the other settings of {key} depend on it")
+        elif problem["type"] == "union_tag_invalid":
+            known, found = problem["ctx"]["expected_tags"], problem["ctx"]["tag"]
+            problems.append(f"{key}.name: must be one of {known}, but is {found!r}")
         else:
             text = problem["msg"].removeprefix("Value error, ")
             found = "" if problem["type"] == "value_error" else f", but is {problem['input']!r}"
@@ -333,3 +352,9 @@ def _explain(error: ValidationError) -> str:
     return (
         f"The configuration is not valid: {'; '.join(problems)}. See: hsistream methods --settings"
     )
+
+
+def _key(place: Sequence[int | str]) -> str:
+    """Name a setting; after "encoder" pydantic puts the name of the network, which is no key."""
+    parts = [str(part) for part in place]
+    return ".".join(parts[:1] + parts[2:] if parts[:1] == ["encoder"] else parts)

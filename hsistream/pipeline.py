@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Event, Notify, Progress, StageFinished, Warned, ignore
 from hsistream.files import filing
-from hsistream.planning import plan, refuse
+from hsistream.planning import Plan, plan, refuse
 from hsistream.runs import RunDirectory, StageRecord, fingerprint
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.memory import PeakMemory
@@ -70,17 +70,17 @@ def run(
     IncompleteError
         If workers were lost; the same call resumes.
     """
-    needed = plan(scene, config, execution, directory)
-    refuse(needed, execution)
-    scene.check_complete()
+    needed = _admitted(scene, config, execution, directory)
     target = RunDirectory(Path(directory).absolute())
     with target.locked(), threadpool_limits(1):
         target.begin(config, scene.uri, scene.identity, __version__)
+        stages, marks = stream(config), list(fingerprints(scene, config))
+        target.keep_stages(marks)
         tell = _logged(target, notify)
         context = Context(
             target, scene, config, execution, needed.tile_px, needed.workers, client, tell, ""
         )
-        for stage, mark in zip(stream(config), fingerprints(scene, config), strict=True):
+        for stage, mark in zip(stages, marks, strict=True):
             _run_stage(stage, replace(context, fingerprint=mark))
     return target
 
@@ -118,13 +118,18 @@ def relabel(
         If this is not a run directory.
     ConfigError
         If the clusters of the run are not merged prototypes, or there are fewer
-        prototypes than clusters.
+        prototypes than clusters; or if its scene is no longer the same.
+    MemoryBudgetError, ResourceError
+        If the plan exceeds the memory or the disk; the run is left as it is.
     """
     target = RunDirectory(directory)
-    asked = target.config().with_clusters(clusters)
+    before = target.config()
+    asked = before.with_clusters(clusters)
     scene = Scene.open(target.manifest().scene_uri)
+    _admitted(scene, asked, execution, target.path)
     with target.locked():
-        target.adopt(asked)
+        target.begin(before, scene.uri, scene.identity, __version__)
+        target.adopt(asked, list(fingerprints(scene, asked)))
     return run(scene, asked, target.path, execution=execution, client=client, notify=notify)
 
 
@@ -183,6 +188,16 @@ def status(directory: str | Path) -> list[StageStatus]:
             )
         )
     return found
+
+
+def _admitted(
+    scene: Scene, config: RunConfig, execution: Execution, directory: str | Path
+) -> Plan:
+    """Plan a run, and refuse one that cannot be done before anything is written."""
+    needed = plan(scene, config, execution, directory)
+    refuse(needed, execution)
+    scene.check_complete()
+    return needed
 
 
 def _run_stage(stage: Stage, context: Context) -> None:

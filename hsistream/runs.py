@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -243,9 +243,18 @@ class RunDirectory:
         self.save(manifest)
         return manifest
 
-    def adopt(self, config: RunConfig) -> None:
-        """Change what is asked of the run; stages that it concerns are done again."""
+    def adopt(self, config: RunConfig, marks: Collection[str]) -> None:
+        """Change what is asked of the run; stages without one of these fingerprints are to do."""
+        self.keep_stages(marks)
         write_text(self.config_path, config.to_toml())
+
+    def keep_stages(self, marks: Collection[str]) -> None:
+        """Forget what is done, but not as one of these fingerprints, and scores of its labels."""
+        manifest = self.manifest()
+        kept = {n: record for n, record in manifest.stages.items() if record.fingerprint in marks}
+        if len(kept) < len(manifest.stages):
+            self.drop_scores()
+            self.save(replace(manifest, stages=kept))
 
     def save(self, manifest: Manifest) -> None:
         """Replace the manifest."""

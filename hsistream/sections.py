@@ -185,6 +185,7 @@ class DgcPaperSection(Section):
     """Centroids start at k-means of the reservoir's latents, or anywhere."""
     compactness: Weight = 1.0
     orthogonality: Weight = 0.1
+    """Of the means that the centroids move towards."""
     consistency: Weight = 1.0
     balance: Weight = 1.0
     confidence: Weight = 0.1
@@ -196,8 +197,9 @@ class DgcPaperSection(Section):
         return self.temperature
 
     def resolved(self, clusters: int, largest: int) -> DgcPaperSection:
-        """Fill in the number of centroids: that of the clusters."""
-        return self.model_copy(update={"prototypes": self.prototypes or largest})
+        """Fill in the number of centroids: that of the clusters, within its limits."""
+        prototypes = self.prototypes or min(max(largest, 2), 256)
+        return self.model_copy(update={"prototypes": prototypes})
 
 
 EncoderSection = Annotated[DgcSection | DgcPaperSection, Field(discriminator="name")]

@@ -23,6 +23,12 @@ FRAMES = (
 )
 """Two frames of odd sizes with blind bands and a corner without data."""
 
+ROOMY_FRAMES = (
+    SyntheticFrame(2, (150, 170), bands=12, classes=3),
+    SyntheticFrame(3, (40, 70), bands=12, classes=3),
+)
+"""One is larger than a crop of a training, the other is not."""
+
 
 @pytest.fixture
 def small_storage(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
@@ -36,6 +42,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     with pytest.MonkeyPatch.context() as patch:
         _shrink_storage(patch)
         return ingest(FRAMES, tmp_path_factory.mktemp("scene") / "scene.zarr")
+
+
+@pytest.fixture(scope="session")
+def roomy_scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A scene with one frame larger than a crop, and one smaller; never to be changed."""
+    with pytest.MonkeyPatch.context() as patch:
+        _shrink_storage(patch)
+        return ingest(ROOMY_FRAMES, tmp_path_factory.mktemp("roomy") / "scene.zarr")
 
 
 @pytest.fixture(scope="session")

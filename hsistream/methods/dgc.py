@@ -160,8 +160,7 @@ class _Network(nn.Module):
 
 def _start(settings: DgcSection, seed: int, material: Material) -> _Network:
     """Make the network that equals k-means on principal components."""
-    standard = material.standard
-    torch.manual_seed(seed)
+    standard, wanted = material.standard, settings.prototypes or 0
     size = component_count(settings, standard.feature_count)
     directions, variance = standard.directions[:, :size], standard.variance[:size]
     spectra = material.reservoir.standardised(standard)
@@ -170,8 +169,12 @@ def _start(settings: DgcSection, seed: int, material: Material) -> _Network:
     scores[: len(stem)] = stem @ spectra
     lifted = np.concatenate([scores, np.ones_like(scores[:1])])
     lifted /= np.linalg.norm(lifted, axis=0)
-    centres = kmeans_centres(lifted.T, settings.prototypes or 0, seed)
-    network = _Network(settings, standard.feature_count, len(centres))
+    centres = kmeans_centres(lifted.T, wanted, seed)
+    # a reservoir of fewer kinds of pixels has fewer centres: some are there twice
+    centres = np.resize(centres, (wanted, size + 1))
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        network = _Network(settings, standard.feature_count, wanted)
     with torch.no_grad():
         network.stem.weight.zero_()[: len(stem)] = torch.from_numpy(stem)
         network.stem.bias.zero_()
@@ -327,7 +330,9 @@ class _Learner:
         if settings.noise:
             spectra = add_noise(spectra, settings.noise, self._noise, random)
         if settings.band_shift:
-            spectra = shift_bands(spectra, settings.band_shift, random)
+            bands = int(self._standard.good.sum())  # a brightness after them is none
+            shifted = shift_bands(spectra[:bands], settings.band_shift, random)
+            spectra = torch.cat([shifted, spectra[bands:]])
         if settings.band_dropout:
             spectra = drop_bands(spectra, settings.band_dropout, random)
         return spectra
@@ -348,9 +353,10 @@ class _Learner:
     def _lost(self, seen: _Seen, latents: Sequence[Tensor]) -> Tensor:
         """Mean squared error of the standardised spectra, read back from latents linearly."""
         assert self.network.undo is not None, "asked for by the settings"
+        known = [self._tensor(crop.valid) for crop in (seen.sample.first, seen.sample.second)]
         parts = [
-            fn.mse_loss(self.network.undo(found.flatten(1).T), spectra.flatten(1).T)
-            for found, spectra in zip(latents, seen.spectra, strict=True)
+            fn.mse_loss(self.network.undo(found[:, mask].T), spectra[:, mask].T)
+            for found, spectra, mask in zip(latents, seen.spectra, known, strict=True)
         ]
         return (parts[0] + parts[1]) / 2
 

@@ -38,6 +38,13 @@ def label_map(labels: NDArray[np.uint16], colours: NDArray[np.uint8]) -> str:
     return _indexed(indices, colours)
 
 
+def sparse_map(labels: NDArray[np.uint16], colours: NDArray[np.uint8]) -> str:
+    """Embed a map as :func:`label_map` does, counting only the labels that are on it."""
+    found = np.unique(labels[labels != NO_LABEL])
+    numbers = np.searchsorted(found, labels).astype(np.uint16)
+    return label_map(np.where(labels == NO_LABEL, NO_LABEL, numbers), colours[found])
+
+
 def confidence_map(confidence: NDArray[np.floating[Any]]) -> str:
     """Embed a map of confidence, (y, x) from 0 to 1, as PNG; transparent where it is NaN."""
     levels = confidence_levels(confidence)

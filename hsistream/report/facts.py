@@ -59,15 +59,14 @@ class TrainingSummary:
     """How the training of a network went.
 
     ``ending`` is ``finished``, ``stable``, ``minutes`` or ``floor``;
-    ``asked_steps``, ``patience`` and ``minutes`` are what was asked. ``losses``
-    (step,) may hold values that are not finite; ``checks`` maps the name of a
-    measured quantity to its values (check,) at ``check_steps`` (check,).
+    ``asked_steps`` and ``patience`` are what was asked. ``losses`` (step,) may
+    hold values that are not finite; ``checks`` maps the name of a measured
+    quantity to its values (check,) at ``check_steps`` (check,).
     """
 
     ending: str
     asked_steps: int
     patience: int
-    minutes: float | None
     losses: NDArray[Any]
     check_steps: NDArray[Any]
     checks: Mapping[str, NDArray[Any]]
@@ -130,10 +129,10 @@ def describe_ending(training: TrainingSummary) -> str:
     Examples
     --------
     >>> none = np.zeros(0)
-    >>> describe_ending(TrainingSummary("finished", 240, 3, None, np.ones(240), none, {}))
-    'It finished after all 240 steps.'
+    >>> describe_ending(TrainingSummary("finished", 240, 3, np.ones(240), none, {}))
+    'It finished after 240 steps, as asked.'
     """
-    steps, asked = format_steps(len(training.losses)), f"{training.asked_steps:,}"
+    steps, asked = counted(len(training.losses), "step"), f"{training.asked_steps:,}"
     if training.ending == "stable":
         return (
             f"It stopped after {steps} of at most {asked}, because {training.patience} checks in a "
@@ -151,18 +150,46 @@ def describe_ending(training: TrainingSummary) -> str:
         )
     if not training.asked_steps:
         return "No steps were asked for: the network is its start, and nothing was learnt."
-    return f"It finished after all {steps}."
+    return f"It finished after {steps}, as asked."
 
 
-def format_steps(steps: int) -> str:
-    """Write a number of steps.
+def describe_merging(merging: MergeSummary, clusters: int) -> str:
+    """Say in a few sentences what was merged, and by what.
 
     Examples
     --------
-    >>> format_steps(1), format_steps(1200)
+    >>> labels = pixels = np.array([1, 1, 0])
+    >>> found = MergeSummary("ward", np.array([0, 1]), np.array([[0, 1, 2, 2]]), labels, pixels)
+    >>> describe_merging(found, 1)
+    '2 prototypes of the network were merged into 1 cluster, by how alike they are. 1 more has no \
+pixel.'
+    """
+    used = len(merging.used)
+    if used == 1:
+        said = "One prototype of the network has all pixels: there was nothing to merge."
+    else:
+        by = "how alike they are"
+        if merging.measure == "diffusion":
+            by = f"where they meet in the scene and {by}"
+        said = (
+            f"{used:,} prototypes of the network were merged into {counted(clusters, 'cluster')}, "
+            f"by {by}."
+        )
+    unused = len(merging.labels) - used
+    return (
+        f"{said} {unused:,} more {'has' if unused == 1 else 'have'} no pixel." if unused else said
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "step"), counted(1200, "step")
     ('1 step', '1,200 steps')
     """
-    return "1 step" if steps == 1 else f"{steps:,} steps"
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def format_area(area_m2: float, largest_m2: float | None = None) -> str:

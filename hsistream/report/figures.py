@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.report.drawing import Axis, Box, axis_over, extent, path_through, rounded, runs_of
+from hsistream.report.facts import counted
 
 EIGENVALUES_SHOWN = 60
 
@@ -183,9 +184,9 @@ def _gaps(places: NDArray[np.float64], good: NDArray[np.bool_]) -> list[tuple[fl
 def _marks(x: Axis, values: int, used: int, suggested: int | None) -> list[Mark]:
     """Mark the number of clusters that was used, and the suggested one where it differs."""
     if used == suggested:
-        wanted = {used: f"{used} clusters, used and suggested"}
+        wanted = {used: f"{counted(used, 'cluster')}, used and suggested"}
     else:
-        wanted = {used: f"{used} clusters used"}
+        wanted = {used: f"{counted(used, 'cluster')} used"}
         if suggested is not None:
             wanted[suggested] = f"{suggested} suggested"
     left = min(wanted) if len(wanted) > 1 else values

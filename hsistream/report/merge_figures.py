@@ -25,16 +25,19 @@ BAR_WIDTH = 120.0
 """Length of the longest bar."""
 ROOM = 0.06
 """Share of the scale left free beyond the highest cost."""
-TICK_GAP = 0.07
+ROOT, ROOT_NAME = 4, "fourth"
+"""Root of the costs along which they are drawn."""
+TICK_GAP = 0.08
 """Least distance of two ticks, as a share of the scale."""
 
 
 @dataclass(frozen=True, slots=True)
 class RootAxis:
-    """A scale that is linear in the square root: 0 lies at ``stop``, ``high`` at ``start``.
+    """A scale that is linear in the fourth root: 0 lies at ``stop``, ``high`` at ``start``.
 
-    Costs span orders of magnitude. They are squared distances by mass, so their
-    roots are distances; a logarithm would blow up the joins that cost nothing.
+    Costs span orders of magnitude, and joins may cost nothing, which has no
+    logarithm. Along the square root, the joins below the cut would lie on one
+    another. Where ``high`` is 0, so is everything.
     """
 
     title: str
@@ -44,19 +47,21 @@ class RootAxis:
 
     def at(self, value: NDArray[Any] | float) -> NDArray[np.float64]:
         """Give the place of values from 0, in units of the picture."""
-        share = np.sqrt(np.maximum(np.asarray(value, np.float64), 0) / self.high)
+        share = (np.maximum(np.asarray(value, np.float64), 0) / (self.high or 1.0)) ** (1 / ROOT)
         return self.stop + share * (self.start - self.stop)
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """Places and texts of 0 and of round numbers, as dense as they can be read."""
+        if not self.high:
+            return [(self.stop, "0")]
         power = int(np.floor(np.log10(self.high)))
         tens = 10.0 ** np.arange(power, power - 6, -1)
         round_ones = (tens[:, None] * [5, 2, 1]).ravel()
         kept = [0.0]
         last = np.inf
         for value in round_ones[round_ones <= self.high]:
-            share = float(np.sqrt(value / self.high))
+            share = float((value / self.high) ** (1 / ROOT))
             if share >= TICK_GAP and last - share >= TICK_GAP:
                 kept.append(float(value))
                 last = share
@@ -196,10 +201,8 @@ def _cost_axis(linkage: NDArray[Any]) -> RootAxis | None:
     """Scale the costs; None if nothing was joined."""
     if not len(linkage):
         return None
-    high = float(linkage[:, 2].max()) or 1.0
-    return RootAxis(
-        "Cost of joining (square-root scale)", high * (1 + ROOM) ** 2, TREE_START, TREE_STOP
-    )
+    title = f"Cost of joining ({ROOT_NAME}-root scale)"
+    return RootAxis(title, float(linkage[:, 2].max()) * (1 + ROOM) ** ROOT, TREE_START, TREE_STOP)
 
 
 def _placed(

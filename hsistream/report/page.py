@@ -6,6 +6,7 @@ of the file. What it shows comes in as plain values.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,14 +24,26 @@ from hsistream.report import embed
 from hsistream.report.facts import (
     FramePicture,
     PageFacts,
+    counted,
+    describe_ending,
+    describe_merging,
     format_area,
     format_bytes,
     format_duration,
     largest_label,
 )
 from hsistream.report.figures import plot_eigenvalues, plot_spectra
-from hsistream.report.palette import NO_DATA_RGB, css_colour, css_colours, palette, scale_colours
+from hsistream.report.merge_figures import MergePlot, plot_merging
+from hsistream.report.palette import (
+    NO_DATA_RGB,
+    css_colour,
+    css_colours,
+    palette,
+    scale_colours,
+    shades,
+)
 from hsistream.report.quicklook import CONFIDENCE_STEPS, stride_for
+from hsistream.report.training_figures import CheckPlot, LossPlot, plot_checks, plot_losses
 
 FEW_FRAMES = 3
 """At most so many frames have a row of the page each."""
@@ -40,9 +53,13 @@ LARGE_PIXELS, LARGE_LIMITS_PX = 5_000_000, (200, 1600)
 """Pixels that all large pictures share, and how long one may be."""
 SMALL_PIXELS, SMALL_LIMITS_PX = 1_500_000, (32, 160)
 """The same for the small ones."""
+LAYERS = 3
+"""Pictures of a frame without prototypes; with a fourth, each has fewer pixels."""
 
 SPECTRA_BOX = (64.0, 12.0, 980.0, 352.0)
 EIGENVALUES_BOX = (64.0, 28.0, 620.0, 252.0)
+LOSSES_BOX = (64.0, 12.0, 620.0, 252.0)
+CHECKS_BOX = (46.0, 10.0, 290.0, 110.0)
 """Left, top, right and bottom of the axes in their pictures."""
 
 SCORES = {
@@ -94,19 +111,23 @@ def render_page(facts: PageFacts, run_name: str) -> str:
         "area": format_area,
         "memory": format_bytes,
         "duration": format_duration,
+        "counted": counted,
         "share": "{:.1%}".format,
     }
     colours = css_colours(_label_count(facts))
+    merging = _merging(facts, palette(len(colours)), run_name)
+    galleries = _galleries(facts.frames, palette(len(colours)), merging)
     template = environment.from_string(_packaged("template.html.j2"))
     return template.render(
         facts=facts,
         run_name=run_name,
-        style=Markup(_packaged("page.css")),
+        style=_style(facts),
         script=Markup(_packaged("page.js")),
         colours=colours,
         paper=css_colour(NO_DATA_RGB),
         scale=[css_colour(colour) for colour in scale_colours(CONFIDENCE_STEPS).tolist()],
-        galleries=_galleries(facts.frames, palette(len(colours))),
+        galleries=galleries,
+        shows_prototypes=any(frame.prototypes for each in galleries for frame in each.frames),
         pixels=sum(cluster.pixels for cluster in facts.clusters),
         largest_m2=max((cluster.area_m2 or 0 for cluster in facts.clusters), default=0),
         largest=max((cluster.pixels for cluster in facts.clusters), default=0),
@@ -114,6 +135,11 @@ def render_page(facts: PageFacts, run_name: str) -> str:
         spectra_box=SPECTRA_BOX,
         eigenvalues=_eigenvalues(facts),
         eigenvalues_box=EIGENVALUES_BOX,
+        training=_training(facts),
+        losses_box=LOSSES_BOX,
+        checks_box=CHECKS_BOX,
+        merging=merging,
+        prototype_script=Markup(_packaged("prototypes.js")),
         score_names=SCORES,
     )
 
@@ -130,6 +156,7 @@ class _FrameView:
     colour: str
     labels: str
     confidence: str
+    prototypes: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +167,51 @@ class _Gallery:
     frames: list[_FrameView]
 
 
-def _galleries(frames: Sequence[FramePicture], colours: NDArray[np.uint8]) -> list[_Gallery]:
+@dataclass(frozen=True, slots=True)
+class _TrainingView:
+    """A training as the template draws it."""
+
+    ending: str
+    losses: LossPlot | None
+    checks: list[CheckPlot]
+
+
+@dataclass(frozen=True, slots=True)
+class _MergeView:
+    """A merge tree as the template draws it; ``shades`` (prototype, 3) colour its leaves.
+
+    ``command`` asks for another number of clusters, where there can be one.
+    """
+
+    words: str
+    plot: MergePlot
+    shades: NDArray[np.uint8]
+    command: str | None
+
+    @property
+    def colours(self) -> list[str | None]:
+        """CSS colour of every prototype on the map, None for those that are on none."""
+        used = {leaf.prototype for leaf in self.plot.leaves}
+        return [
+            css_colour(colour) if number in used else None
+            for number, colour in enumerate(self.shades.tolist())
+        ]
+
+
+def _galleries(
+    frames: Sequence[FramePicture], colours: NDArray[np.uint8], merging: _MergeView | None
+) -> list[_Gallery]:
     """Thin and embed the pictures of all frames."""
+    shown, part = (None, 1.0) if merging is None else (merging.shades, LAYERS / (LAYERS + 1))
     large, small = frames[:LARGE_FRAMES], frames[LARGE_FRAMES:]
-    large_px = _limit_px(len(large), LARGE_PIXELS, LARGE_LIMITS_PX)
-    small_px = _limit_px(len(small), SMALL_PIXELS, SMALL_LIMITS_PX)
+    large_px = _limit_px(len(large), int(part * LARGE_PIXELS), LARGE_LIMITS_PX)
+    small_px = _limit_px(len(small), int(part * SMALL_PIXELS), SMALL_LIMITS_PX)
     return [
         _Gallery(
             "few" if len(large) <= FEW_FRAMES else "many",
-            [_frame_view(frame, colours, large_px) for frame in large],
+            [_frame_view(frame, colours, shown, large_px) for frame in large],
         ),
-        _Gallery("small", [_frame_view(frame, colours, small_px) for frame in small]),
+        _Gallery("small", [_frame_view(frame, colours, shown, small_px) for frame in small]),
     ]
 
 
@@ -159,7 +220,12 @@ def _limit_px(frames: int, pixels: int, limits_px: tuple[int, int]) -> int:
     return max(limits_px[0], min(limits_px[1], isqrt(pixels // max(1, frames))))
 
 
-def _frame_view(frame: FramePicture, colours: NDArray[np.uint8], limit_px: int) -> _FrameView:
+def _frame_view(
+    frame: FramePicture,
+    colours: NDArray[np.uint8],
+    of_prototypes: NDArray[np.uint8] | None,
+    limit_px: int,
+) -> _FrameView:
     """Thin and embed the pictures of one frame."""
     step = stride_for(frame.labels.shape, limit_px)
     thin = (slice(None, None, step), slice(None, None, step))
@@ -173,6 +239,11 @@ def _frame_view(frame: FramePicture, colours: NDArray[np.uint8], limit_px: int) 
         colour=embed.photograph(np.ascontiguousarray(frame.colour[thin])),
         labels=embed.label_map(labels, colours),
         confidence=embed.confidence_map(frame.confidence[thin]),
+        prototypes=(
+            None
+            if frame.prototypes is None or of_prototypes is None
+            else embed.sparse_map(frame.prototypes[thin], of_prototypes)
+        ),
     )
 
 
@@ -192,10 +263,62 @@ def _eigenvalues(facts: PageFacts) -> Any:
     )
 
 
+def _training(facts: PageFacts) -> _TrainingView | None:
+    """Draw how a network was trained, if there is one."""
+    training = facts.training
+    if training is None:
+        return None
+    return _TrainingView(
+        describe_ending(training),
+        plot_losses(training.losses, LOSSES_BOX),
+        plot_checks(training.check_steps, training.checks, CHECKS_BOX),
+    )
+
+
+def _merging(facts: PageFacts, colours: NDArray[np.uint8], run_name: str) -> _MergeView | None:
+    """Draw how prototypes were merged, if they were."""
+    merging = facts.merging
+    if merging is None:
+        return None
+    used = merging.used
+    labels, pixels = merging.labels[used], merging.pixels[used]
+    plot = plot_merging(merging.linkage, used, labels, pixels, facts.clusters_used)
+    if plot is None:
+        return None
+    shown = colours[merging.labels]
+    order = [leaf.prototype for leaf in plot.leaves]
+    shown[order] = shades(colours, merging.labels[order])
+    words = describe_merging(merging, facts.clusters_used)
+    return _MergeView(words, plot, shown, _relabel(facts, run_name))
+
+
+def _relabel(facts: PageFacts, run_name: str) -> str | None:
+    """Write the command that asks for another number of clusters: the suggested one, or one more.
+
+    None where there is but one prototype in use.
+    """
+    assert facts.merging is not None, "asked only where prototypes were merged"
+    used, most = facts.clusters_used, len(facts.merging.used)
+    wanted = [facts.clusters_suggested, used + 1, used - 1]
+    other = next((each for each in wanted if each and each != used and 1 <= each <= most), None)
+    if other is None:
+        return None
+    return f"hsistream relabel {shlex.quote(run_name)} --clusters {other}"
+
+
+def _style(facts: PageFacts) -> Markup:
+    """Join the styles of what the page shows."""
+    names = ["page.css"]
+    if facts.training is not None or facts.merging is not None:
+        names.append("network.css")
+    return Markup("".join(map(_packaged, names)))
+
+
 def _label_count(facts: PageFacts) -> int:
     """Count the colours that the page needs."""
     listed = max((cluster.label for cluster in facts.clusters), default=-1)
-    return 1 + max(listed, largest_label(facts.frames))
+    merged = -1 if facts.merging is None else int(facts.merging.labels.max(initial=-1))
+    return 1 + max(listed, merged, largest_label(facts.frames))
 
 
 def _packaged(name: str) -> str:

@@ -109,9 +109,9 @@ def shades(colours: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> NDAr
     Examples
     --------
     >>> shades(palette(2), np.array([0, 1, 0]))
-    array([[  0, 104, 167],
+    array([[  4, 104, 162],
            [230, 159,   0],
-           [  0, 125, 190]], dtype=uint8)
+           [ 25, 125, 189]], dtype=uint8)
     """
     found = np.zeros((len(labels), 3), np.uint8)
     for label in np.unique(labels):

@@ -10,13 +10,21 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
-from hsistream.report.facts import ClusterSummary, FramePicture, PageFacts, StageSummary
+from hsistream.report.facts import (
+    ClusterSummary,
+    FramePicture,
+    MergeSummary,
+    PageFacts,
+    StageSummary,
+    TrainingSummary,
+)
 from hsistream.report.page import write_page
 from hsistream.report.picture import write_picture
 from hsistream.report.quicklook import false_colour
 from hsistream.runs import (
     CONFIDENCE,
     CONFIDENCE_STEPS,
+    INDEX,
     LABELS,
     NO_CONFIDENCE,
     NO_LABEL,
@@ -24,11 +32,17 @@ from hsistream.runs import (
 )
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, reservoir_pixels
+from hsistream.stages import assign as assign_stage
 from hsistream.stages import cluster as cluster_stage
+from hsistream.stages import encode as encode_stage
 from hsistream.stages import label as label_stage
 from hsistream.stages import statistics as statistics_stage
+from hsistream.stages import train as train_stage
 from hsistream.stages.pictures import PICTURE_PIXELS, picture_step
 from hsistream.stores.tables import Table, read_table
+
+CHECK = "check."
+"""What the names of the checks begin with in the table of a training."""
 
 
 def run(context: Context) -> None:
@@ -44,6 +58,12 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     shown = min(scene.pixels, PICTURE_PIXELS)
     spectra = pixels * scene.bands * (scene.itemsize + 8)
     driver = {"pictures": 60 * shown, "reservoir spectra": spectra}
+    if config.cluster.head == "prototypes":
+        latents = encode_stage.latent_count(scene, config)
+        driver |= {
+            "prototypes of pictures": 12 * shown,
+            "latents of the reservoir": 4 * pixels * latents,
+        }
     return Needs(tiles=0, task={}, driver=driver, disk_bytes=4 * 2**20)
 
 
@@ -81,6 +101,40 @@ def page_facts(
         config_toml=config.to_toml(),
         warnings=(*manifest.warnings, *scene.notes),
         scores=scores,
+        training=training_summary(run, config),
+        merging=merge_summary(config, clusters),
+    )
+
+
+def training_summary(run: RunDirectory, config: RunConfig) -> TrainingSummary | None:
+    """Tell how the network was trained; None without one."""
+    if config.encoder is None:
+        return None
+    table = read_table(run.table(train_stage.TABLE))
+    return TrainingSummary(
+        ending=str(table["ending"]),
+        asked_steps=config.training.steps,
+        patience=config.training.patience,
+        losses=table["losses"],
+        check_steps=table["check_steps"],
+        checks={
+            name.removeprefix(CHECK): values
+            for name, values in table.items()
+            if name.startswith(CHECK)
+        },
+    )
+
+
+def merge_summary(config: RunConfig, clusters: Table) -> MergeSummary | None:
+    """Tell how prototypes were merged; None where labels come from the consensus."""
+    if config.cluster.head != "prototypes":
+        return None
+    return MergeSummary(
+        measure=config.cluster.merge,
+        used=clusters["used"],
+        linkage=clusters["tree"],
+        labels=clusters["lookup"],
+        pixels=clusters["usage"],
     )
 
 
@@ -104,6 +158,7 @@ def frame_pictures(run: RunDirectory, scene: Scene) -> tuple[FramePicture, ...]:
     """Turn the gathered samples into pictures."""
     samples = read_table(run.table(statistics_stage.PICTURES))
     labels = read_table(run.table(label_stage.TABLE))
+    prototypes = prototype_pictures(run, scene)
     numbers = range(len(scene.frames))
     maps = [labels[f"{LABELS}.{number}"] for number in numbers]
     shown = [samples[str(number)] for number in numbers]
@@ -116,9 +171,18 @@ def frame_pictures(run: RunDirectory, scene: Scene) -> tuple[FramePicture, ...]:
             colour=colours[number],
             labels=maps[number],
             confidence=_unpacked(labels[f"{CONFIDENCE}.{number}"]),
+            prototypes=None if prototypes is None else prototypes[number],
         )
         for number, frame in enumerate(scene.frames)
     )
+
+
+def prototype_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.uint16]] | None:
+    """Read the prototypes of every frame's picture; None where labels come from the consensus."""
+    if run.config().cluster.head != "prototypes":
+        return None
+    assigned = read_table(run.table(assign_stage.TABLE))
+    return [assigned[f"{INDEX}.{number}"] for number in range(len(scene.frames))]
 
 
 def cluster_summaries(

@@ -134,7 +134,7 @@ PROTOTYPES = (
 
 REPORT = Stage(
     name="report",
-    version=1,
+    version=2,
     needs=("label",),
     sections=(),
     writes=("report/page.html", "report/map.png"),

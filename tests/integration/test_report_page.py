@@ -100,3 +100,43 @@ def test_scores_stay_on_the_page(own_run: RunDirectory, scene: Scene, tmp_path: 
     assert "Adjusted Rand index" in own_run.page_path.read_text()
     assert command("report", own_run.path).code == 0
     assert "Adjusted Rand index" in own_run.page_path.read_text()
+
+
+# --- networks ------------------------------------------------------------------------------
+
+
+def networked(scene: Scene, folder: Path, *settings: tuple[str, Any], method: str = "dgc") -> str:
+    """The page of a short run with a network."""
+    asked = [("cluster.clusters", 3), ("reservoir.pixels", 1000), *settings]
+    config = RunConfig.make(method, settings=asked)
+    return run(scene, config, folder / "run", execution=Execution(tile_px=32)).page_path.read_text()
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_the_page_tells_of_the_network(scene: Scene, tmp_path: Path, steps: int) -> None:
+    page = networked(scene, tmp_path, ("training.steps", steps), ("training.check_every", 1))
+    assert "<h2>Training</h2>" in page
+    assert ('class="loss"' in page) == bool(steps)
+    assert page.count("<figcaption><b>Usage entropy") == bool(steps)
+    assert "<h2>Merging</h2>" in page
+    assert "cut: 3 clusters" in page
+    assert "hsistream relabel run --clusters" in page
+    assert page.count('data-layer="prototypes" hidden') == len(scene.frames)
+    assert LOADED.findall(page) == []
+    assert not IN_STYLE.search(page)
+    assert not IN_SCRIPT.search(page)
+
+
+def test_the_page_of_a_consensus_with_latents_tells_only_of_the_training(
+    scene: Scene, tmp_path: Path
+) -> None:
+    page = networked(scene, tmp_path, ("training.steps", 0), method="consensus-dgc")
+    assert "<h2>Training</h2>" in page
+    assert "<h2>Merging</h2>" not in page
+    assert 'data-shows="prototypes"' not in page
+
+
+def test_the_page_without_a_network_says_nothing_of_one(finished: RunDirectory) -> None:
+    page = finished.page_path.read_text()
+    for word in ("<h2>Training</h2>", "<h2>Merging</h2>", "rototype", "relabel"):
+        assert word not in page.replace('head = "consensus"', ""), word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,46 +10,72 @@ from typing import Any
 import pytest
 
 from hsistream import stages
-from hsistream.config import Execution, RunConfig
+from hsistream.config import Execution
 from hsistream.pipeline import run
+from hsistream.presets import PRESETS
 from hsistream.runs import RunDirectory
 from hsistream.runtime.cluster import connect
 from hsistream.scene.scene import Scene
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
-from tests.integration.commands import command
-from tests.laws.results import stored_bytes
+from tests.integration.commands import command, process
+from tests.laws.requests import tiny, tiny_options
+from tests.laws.results import differing
 
-CONFIG = RunConfig.make(settings=[("cluster.clusters", 3)])
-TILE_PX = 32
+TILE_PX = 64
+
+every_preset = pytest.mark.parametrize("method", list(PRESETS))
+each_head = pytest.mark.parametrize("method", ["consensus", "dgc"])
+
+
+class Alone:
+    """Runs on one thread, each made once."""
+
+    def __init__(self, scene: Scene, folder: Path) -> None:
+        self._scene, self._folder = scene, folder
+
+    def __call__(self, method: str) -> RunDirectory:
+        made = RunDirectory(self._folder / method)
+        if not made.exists:
+            execution = Execution(tile_px=TILE_PX, threads=1)
+            run(self._scene, tiny(method), made.path, execution=execution)
+        return made
 
 
 @pytest.fixture(scope="module")
-def alone(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A run on one thread."""
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    return run(scene, CONFIG, folder, execution=Execution(tile_px=TILE_PX, threads=1))
+def alone(roomy_scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    return Alone(roomy_scene, tmp_path_factory.mktemp("alone"))
 
 
-@pytest.mark.parametrize("threads", [2, 5])
+@pytest.mark.parametrize(
+    ("method", "threads"),
+    [*((method, 5) for method in PRESETS), ("consensus", 2), ("dgc", 2)],
+)
 def test_threads_do_not_change_a_byte(
-    alone: RunDirectory, scene: Scene, tmp_path: Path, threads: int
+    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str, threads: int
 ) -> None:
-    other = run(scene, CONFIG, tmp_path, execution=Execution(tile_px=TILE_PX, threads=threads))
-    assert stored_bytes(other) == stored_bytes(alone)
+    execution = Execution(tile_px=TILE_PX, threads=threads)
+    other = run(roomy_scene, tiny(method), tmp_path, execution=execution)
+    assert differing(other, alone(method)) == []
 
 
+@each_head
 def test_worker_processes_do_not_change_a_byte(
-    alone: RunDirectory, scene: Scene, tmp_path: Path
+    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
 ) -> None:
     execution = Execution(tile_px=TILE_PX, scheduler="local:2")
     with connect(execution.scheduler) as client:
-        other = run(scene, CONFIG, tmp_path, execution=execution, client=client)
-    assert stored_bytes(other) == stored_bytes(alone)
+        other = run(roomy_scene, tiny(method), tmp_path, execution=execution, client=client)
+    assert differing(other, alone(method)) == []
 
 
+@each_head
 def test_the_order_of_completion_does_not_change_a_byte(
-    alone: RunDirectory, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: Alone,
+    roomy_scene: Scene,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
 ) -> None:
     orders: list[list[Tile]] = []
 
@@ -59,22 +86,37 @@ def test_the_order_of_completion_does_not_change_a_byte(
         return ((tile, function(tile)) for tile in orders[-1])
 
     monkeypatch.setattr(stages, "map_tiles", backwards)
-    other = run(scene, CONFIG, tmp_path, execution=Execution(tile_px=TILE_PX))
+    other = run(roomy_scene, tiny(method), tmp_path, execution=Execution(tile_px=TILE_PX))
     assert max(map(len, orders)) > 2
-    assert stored_bytes(other) == stored_bytes(alone)
+    assert differing(other, alone(method)) == []
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@every_preset
 def test_the_command_line_and_the_library_give_the_same_bytes(
-    alone: RunDirectory, scene: Scene, tmp_path: Path, threads: int
+    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
 ) -> None:
-    options = ("--clusters", 3, "--tile", TILE_PX, "--threads", threads, "--run", tmp_path)
-    assert command("cluster", scene.uri, *options).code == 0
-    assert stored_bytes(RunDirectory(tmp_path)) == stored_bytes(alone)
+    options = (*tiny_options(method), "--tile", TILE_PX, "--threads", 2, "--run", tmp_path)
+    assert command("cluster", roomy_scene.uri, *options).code == 0
+    assert differing(RunDirectory(tmp_path), alone(method)) == []
 
 
+@each_head
+def test_the_threads_of_libraries_do_not_change_a_byte(
+    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
+) -> None:
+    """Matrix products and convolutions have threads of their own, one per core of a machine."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    cores = {**os.environ, **dict.fromkeys(names, "7")}
+    options = (*tiny_options(method), "--tile", TILE_PX, "--threads", 3, "--run", tmp_path)
+    outcome = process("cluster", roomy_scene.uri, *options, env=cores)
+    assert outcome.code == 0, outcome.err
+    assert differing(RunDirectory(tmp_path), alone(method)) == []
+
+
+@each_head
 def test_a_repeated_run_in_the_same_process_gives_the_same_bytes(
-    alone: RunDirectory, scene: Scene, tmp_path: Path
+    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
 ) -> None:
-    other = run(scene, CONFIG, tmp_path, execution=Execution(tile_px=TILE_PX, threads=1))
-    assert stored_bytes(other) == stored_bytes(alone)
+    execution = Execution(tile_px=TILE_PX, threads=1)
+    other = run(roomy_scene, tiny(method), tmp_path, execution=execution)
+    assert differing(other, alone(method)) == []

@@ -8,15 +8,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from hsistream.report.embed import confidence_map, label_map, photograph
+from hsistream.report.embed import confidence_map, label_map, photograph, sparse_map
 from hsistream.report.palette import palette, scale_colours
 from hsistream.report.quicklook import confidence_image, label_image
 from hsistream.runs import NO_LABEL
 
 
+def opened(uri: str) -> Image.Image:
+    return Image.open(BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
 def decoded(uri: str) -> NDArray[np.uint8]:
-    image = Image.open(BytesIO(base64.b64decode(uri.split(",")[1])))
-    return np.asarray(image.convert("RGBA"))
+    return np.asarray(opened(uri).convert("RGBA"))
 
 
 @pytest.mark.parametrize("count", [3, 255, 300])
@@ -29,6 +32,23 @@ def test_colours_of_a_label_map_are_exact(count: int) -> None:
     )
     np.testing.assert_array_equal(found[..., 3], expected[..., 3])
     np.testing.assert_array_equal(found[labels != NO_LABEL], expected[labels != NO_LABEL])
+
+
+@pytest.mark.parametrize(("step", "mode"), [(1, "RGBA"), (2, "P")])
+def test_a_sparse_map_counts_only_what_it_shows(step: int, mode: str) -> None:
+    colours = palette(256)
+    labels = (np.arange(512) % 256 // step * step).astype(np.uint16).reshape(16, 32)
+    labels[0, 0] = NO_LABEL
+    uri = sparse_map(labels, colours)
+    assert opened(uri).mode == mode
+    assert decoded(uri)[0, 0, 3] == 0
+    known = decoded(uri)[labels != NO_LABEL]
+    np.testing.assert_array_equal(known[:, :3], colours[labels[labels != NO_LABEL]])
+
+
+def test_a_sparse_map_may_be_blank() -> None:
+    blank = np.full((4, 5), NO_LABEL, np.uint16)
+    assert not decoded(sparse_map(blank, palette(9)))[..., 3].any()
 
 
 def test_confidence_can_be_read_back_from_its_colour() -> None:

@@ -3,15 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hsistream.report.figures import Axis, plot_eigenvalues, plot_spectra
+from hsistream.report.figures import plot_eigenvalues, plot_spectra
 
 BOX = (0.0, 0.0, 100.0, 50.0)
-
-
-def test_ticks_are_round_and_inside() -> None:
-    axis = Axis("x", 423.0, 2451.0, 0.0, 100.0)
-    assert [text for _, text in axis.ticks] == ["500", "1,000", "1,500", "2,000"]
-    assert all(0 <= at <= 100 for at, _ in axis.ticks)
 
 
 def test_curves_have_gaps_at_bad_bands() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +15,15 @@ from hsistream.errors import StoreError
 from hsistream.report.facts import (
     ClusterSummary,
     FramePicture,
+    MergeSummary,
     PageFacts,
     StageSummary,
+    TrainingSummary,
+    describe_ending,
+    describe_merging,
     format_area,
 )
-from hsistream.report.page import LARGE_FRAMES, render_page, write_page
+from hsistream.report.page import LARGE_FRAMES, _packaged, render_page, write_page
 from hsistream.report.picture import write_picture
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL
@@ -77,6 +83,50 @@ def some_facts(frames: int = 1) -> PageFacts:
         warnings=["Beware of <clouds>."],
         scores=score(truth, labels, class_names={1: "soil"}).to_json(),
     )
+
+
+def some_training(ending: str = "finished", steps: int = 40, asked: int = 40) -> TrainingSummary:
+    return TrainingSummary(
+        ending,
+        asked_steps=asked,
+        patience=3,
+        losses=np.linspace(3, 1, steps),
+        check_steps=np.array([0, steps // 2, steps]) if steps else np.array([0]),
+        checks={
+            "usage entropy": np.array([3.0, 2.5, 2.0])[: 3 if steps else 1],
+            "agreement <with> the start": np.array([1.0, np.nan, 0.5])[: 3 if steps else 1],
+        },
+    )
+
+
+def some_merging(prototypes: int = 4, clusters: int = 3) -> MergeSummary:
+    """Prototypes that are joined one after the other; the first ones are one cluster."""
+    joins = range(prototypes - 1)
+    rows = [[prototypes + n - 1 if n else 0, n + 1, n + 1.0, n + 2] for n in joins]
+    return MergeSummary(
+        "ward",
+        used=np.arange(prototypes),
+        linkage=np.array(rows, float).reshape(-1, 4),
+        labels=np.maximum(np.arange(prototypes) - (prototypes - clusters), 0),
+        pixels=np.arange(prototypes) + 1,
+    )
+
+
+def network_facts(frames: int = 1, **others: Any) -> PageFacts:
+    """Facts of a run whose clusters are merged prototypes."""
+    facts = some_facts(frames)
+    rng = np.random.default_rng(1)
+    shown = [
+        replace(
+            frame,
+            prototypes=np.where(
+                frame.labels == NO_LABEL, NO_LABEL, rng.integers(0, 4, frame.labels.shape)
+            ).astype(np.uint16),
+        )
+        for frame in facts.frames
+    ]
+    merged = replace(facts, frames=shown, training=some_training(), merging=some_merging())
+    return replace(merged, **others)
 
 
 def check(text: str) -> Checker:
@@ -145,6 +195,21 @@ def test_many_frames_stay_small() -> None:
     assert len(text) < 15e6
 
 
+def test_many_frames_with_prototypes_stay_small() -> None:
+    rng = np.random.default_rng(2)
+    frames = [
+        replace(
+            picture(f"leaf{number}", (300, 300), labels=12),
+            prototypes=rng.integers(0, 64, (300, 300), dtype=np.uint16),
+        )
+        for number in range(86)
+    ]
+    merging = some_merging(64, 12)
+    text = render_page(replace(network_facts(merging=merging), frames=frames), "run")
+    assert text.count('data-layer="prototypes" hidden') == 86
+    assert len(text) < 15e6
+
+
 def test_a_page_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
@@ -162,3 +227,140 @@ def test_the_picture_shows_up_to_six_frames(tmp_path: Path, frames: int) -> None
 
 def test_a_column_of_areas_has_one_unit() -> None:
     assert [format_area(area, 2e4) for area in (2e4, 100)] == ["2.00 ha", "0.01 ha"]
+
+
+# --- networks ------------------------------------------------------------------------------
+
+
+def test_a_page_without_a_network_has_no_byte_about_one() -> None:
+    text = render_page(some_facts(), "run")
+    for word in ("rototype", "Training", "Merging", "relabel", 'class="scroll"', ".tree"):
+        assert word not in text, word
+    for name in ("network.css", "prototypes.js"):
+        assert _packaged(name)[:40] not in text
+
+
+def test_a_page_without_merged_prototypes_tells_only_of_the_training() -> None:
+    text = render_page(replace(some_facts(), training=some_training()), "run")
+    check(text)
+    assert "<h2>Training</h2>" in text
+    for word in ("Merging", "relabel", 'data-shows="prototypes"', "<noscript><style>.panel"):
+        assert word not in text, word
+
+
+def test_the_page_tells_of_training_and_merging() -> None:
+    text = render_page(network_facts(), "my run's")
+    addresses = check(text).addresses
+    assert len(addresses) == 4
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    for word in (
+        "<h2>Training</h2>", "It finished after 40 steps, as asked.", "Usage entropy", "last 2<",
+        "Agreement &lt;with&gt; the start", "<h2>Merging</h2>", "cut: 3 clusters",
+        "4 prototypes of the network were merged into 3 clusters", "fourth-root scale",
+        "hsistream relabel &#39;my run&#39;&#34;&#39;&#34;&#39;s&#39; --clusters 4",
+        'data-shows="prototypes" aria-pressed="false"', 'alt="Prototypes of frame0"',
+        "Prototype 3, cluster 2: 4 pixels",
+    ):  # fmt: skip
+        assert word in text, word
+    assert text.count('class="leaf"') == 4 + 3
+
+
+def test_shades_of_the_map_are_those_of_the_rows() -> None:
+    text = render_page(network_facts(), "run")
+    found = re.search(r'id="prototypes">(.*?)</script>', text)
+    assert found is not None
+    colours = json.loads(found.group(1))
+    assert len(set(colours)) == 4
+    assert all(f'fill="{colour}"' in text for colour in colours)
+
+
+def test_prototypes_without_pixels_have_no_row() -> None:
+    merging = some_merging()
+    labels = np.array([0, 0, 1, 2, 1, 0])
+    pixels = np.array([1, 2, 3, 4, 0, 0])
+    text = render_page(network_facts(merging=replace(merging, labels=labels, pixels=pixels)), "run")
+    check(text)
+    assert "2 more have no pixel." in text
+    assert text.count("<title>Prototype ") == 4
+    found = re.search(r'id="prototypes">(.*?)</script>', text)
+    assert found is not None
+    assert json.loads(found.group(1))[4:] == [None, None]
+
+
+def test_a_network_that_was_not_trained_has_no_curves() -> None:
+    text = render_page(network_facts(training=some_training(steps=0, asked=0)), "run")
+    check(text)
+    assert "No steps were asked for" in text
+    assert 'class="loss"' not in text
+    assert '<div class="training">' not in text
+
+
+def test_losses_that_are_not_finite_are_told() -> None:
+    training = some_training()
+    training.losses[7:9] = np.nan
+    text = render_page(network_facts(training=training), "run")
+    assert "Gaps: at 2 steps the loss was no finite number." in text
+
+
+@pytest.mark.parametrize("losses", [[np.nan], [np.inf] * 40])
+def test_a_training_without_a_finite_loss_still_shows_its_checks(losses: list[float]) -> None:
+    training = replace(some_training(), losses=np.array(losses))
+    text = render_page(network_facts(training=training), "run")
+    check(text)
+    assert "Usage entropy" in text
+    assert 'class="loss"' not in text
+
+
+def test_one_prototype_has_nothing_to_merge() -> None:
+    facts = network_facts(merging=some_merging(1, 1), clusters_used=1, clusters_suggested=1)
+    frames = [replace(frame, prototypes=frame.labels * 0) for frame in facts.frames]
+    text = render_page(replace(facts, frames=frames), "run")
+    check(text)
+    assert "One prototype of the network has all pixels" in text
+    assert "hsistream relabel" not in text
+    assert "cut:" not in text
+
+
+def test_all_prototypes_in_one_cluster() -> None:
+    facts = network_facts(merging=some_merging(4, 1), clusters_used=1, clusters_suggested=None)
+    text = render_page(facts, "run")
+    check(text)
+    assert "cut: 1 cluster<" in text
+    assert "--clusters 2" in text
+
+
+@pytest.mark.parametrize(
+    ("used", "suggested", "command"),
+    [(3, 4, 4), (3, 3, 4), (3, 12, 4), (4, 4, 3), (4, 12, 3), (2, None, 3)],
+)
+def test_the_command_asks_for_a_number_that_can_be_had(
+    used: int, suggested: int | None, command: int
+) -> None:
+    facts = network_facts(
+        merging=some_merging(4, used), clusters_used=used, clusters_suggested=suggested
+    )
+    assert f"hsistream relabel run --clusters {command}<" in render_page(facts, "run")
+
+
+def test_a_kept_cut_is_told() -> None:
+    merging = replace(some_merging(), labels=np.array([0, 1, 2, 0]))
+    assert "earlier check" in render_page(network_facts(merging=merging), "run")
+    assert "earlier check" not in render_page(network_facts(), "run")
+
+
+@pytest.mark.parametrize(
+    ("ending", "steps", "said"),
+    [
+        ("finished", 1, "It finished after 1 step, as asked."),
+        ("stable", 15, "after 15 steps of at most 1,200, because 3 checks in a row agreed"),
+        ("minutes", 15, "out of time after 15 steps of 1,200"),
+        ("floor", 15, "collapsed and was taken back to the start after 15 steps"),
+    ],
+)
+def test_the_end_of_a_training_is_told(ending: str, steps: int, said: str) -> None:
+    assert said in describe_ending(some_training(ending, steps, 1200))
+
+
+def test_what_prototypes_were_merged_by_is_told() -> None:
+    said = describe_merging(replace(some_merging(), measure="diffusion"), 3)
+    assert said.endswith("by where they meet in the scene and how alike they are.")
