@@ -33,7 +33,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "summary": "landmark consensus with the latents of dgc as further views",
             "settings": {
                 "views": {"spectral": ["z", "mnf", "latents"]},
-                "encoder": {"name": "dgc"},
+                # latents that ignore brightness take from the consensus what it lives on
+                "encoder": {"name": "dgc", "gain": 0.0},
             },
         },
         "kmeans": {
