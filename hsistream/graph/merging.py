@@ -114,10 +114,11 @@ def steady_cut(history: Sequence[Checkpoint], clusters: int) -> NDArray[np.int64
     Returns
     -------
     (prototype,) int64
-        Group of every prototype, from 0.
+        Group of every prototype, from 0; none is without mass at the end.
     """
+    moments = [moment for moment in history if moment.masses.any()]
     kept: NDArray[np.int64] | None = None
-    for moment in (each for each in history if each.masses.any()):
+    for moment in moments:
         found = lookup(ward_tree(moment.prototypes, moment.masses), moment.prototypes, clusters)
         costs = [
             cut_cost(moment.prototypes, moment.masses, groups)
@@ -126,16 +127,14 @@ def steady_cut(history: Sequence[Checkpoint], clusters: int) -> NDArray[np.int64
         if kept is None or costs[0] < HYSTERESIS * costs[1] or _loses_groups(kept, found, moment):
             kept = found
     assert kept is not None, "a history has at least one moment with masses"
-    return kept
+    used = np.flatnonzero(moments[-1].masses)
+    spread = _spread(kept[used], used, moments[-1].prototypes)
+    return np.asarray(np.unique(spread, return_inverse=True)[1], np.int64)
 
 
 def lookup(tree: MergeTree, points: Floats, clusters: int) -> NDArray[np.int64]:
     """Give every prototype its group, (prototype,); one that is not used that of its nearest."""
-    groups = tree.cut(clusters)
-    offset = np.einsum("pc,pc->p", points[tree.used], points[tree.used])
-    nearest = (offset[None] - 2 * points @ points[tree.used].T).argmin(axis=1)
-    nearest[tree.used] = np.arange(len(tree.used))
-    return np.asarray(groups[nearest])
+    return _spread(tree.cut(clusters), tree.used, points)
 
 
 def meeting_affinity(
@@ -168,7 +167,8 @@ def diffusion_spectrum(affinity: Floats) -> tuple[Floats, Floats]:
     Returns
     -------
     (node,) float64 and (node, node) float64
-        Eigenvalues, and in columns the right eigenvectors of the walk.
+        Eigenvalues, and in columns the right eigenvectors of the walk. A node
+        without affinity, even to itself, has an eigenvalue 0 of its own.
 
     References
     ----------
@@ -176,7 +176,7 @@ def diffusion_spectrum(affinity: Floats) -> tuple[Floats, Floats]:
        doi:10.1016/j.acha.2006.04.006
     """
     degree = affinity.sum(axis=1)
-    root = np.sqrt(degree)
+    root = np.sqrt(np.where(degree > 0, degree, 1))
     values, vectors = linalg.eigh(affinity / root[:, None] / root[None, :])
     return values[::-1].copy(), vectors[:, ::-1] / root[:, None]
 
@@ -200,6 +200,16 @@ def by_mass(groups: NDArray[np.int64], usage: NDArray[np.int64]) -> NDArray[np.i
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return np.asarray(rank[groups])
+
+
+def _spread(
+    groups: NDArray[np.int64], used: NDArray[np.int64], points: Floats
+) -> NDArray[np.int64]:
+    """Give all points the groups (used,) of those in use: their own, or that of the nearest."""
+    offset = np.einsum("pc,pc->p", points[used], points[used])
+    nearest = (offset[None] - 2 * points @ points[used].T).argmin(axis=1)
+    nearest[used] = np.arange(len(used))
+    return np.asarray(groups[nearest])
 
 
 def _loses_groups(kept: NDArray[np.int64], found: NDArray[np.int64], moment: Checkpoint) -> bool:

@@ -49,6 +49,7 @@ from hsistream.nn.augment import (
     turn,
     turn_back,
 )
+from hsistream.nn.exact import one_thread
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
 from hsistream.nn.spectral import SpectralBranch
@@ -387,6 +388,7 @@ class _Encoder:
         self._scales = scale[:, :, None]
         self._stems = network.stem.weight[None] * scale[:, None]
 
+    @one_thread()
     @torch.inference_mode()
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Score spectra (band, pixel) as stored, (component, pixel)."""
@@ -398,6 +400,7 @@ class _Encoder:
             found = torch.addmm(self._network.stem.bias[:, None], self._stems[group], centred)
         return np.asarray(found.cpu().numpy())
 
+    @one_thread()
     @torch.inference_mode()
     def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn scores (component, y + 4, x + 4) into latents (latent, y, x)."""

@@ -50,7 +50,7 @@ from torch.nn import functional as fn
 from hsistream.methods.base import Crop, CropPair, Encoder, Material, Standard, Trained, Work
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
 from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
-from hsistream.nn.exact import reproducible, without_gradients
+from hsistream.nn.exact import one_thread, reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
 from hsistream.nn.mean_shift import REACH
@@ -335,6 +335,7 @@ class _Encoder:
         self._network, self._standard, self._device = network, standard, device
         self._scales = torch.from_numpy(standard.scale.astype(np.float32)).to(device)[..., None]
 
+    @one_thread()
     @torch.inference_mode()
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Embed spectra (band, pixel) as stored, (32, pixel)."""
@@ -342,6 +343,7 @@ class _Encoder:
         centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device)
         return np.asarray(self._network.embed(centred * self._scales[group]).cpu().numpy())
 
+    @one_thread()
     @torch.inference_mode()
     def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn (32, y + 8, x + 8) into latents (latent, y, x)."""

@@ -25,6 +25,20 @@ Precision = Literal["float32", "bfloat16"]
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep arithmetic on the thread that calls: a sum shared by several has other bytes.
+
+    Also a decorator. How many threads torch takes is a property of each thread.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def reproducible(device: torch.device, threads: int) -> Iterator[ThreadPoolExecutor]:
     """Give threads whose sums depend neither on the number of cores nor on who is first.
 

@@ -7,9 +7,9 @@ from typing import Any
 from hsistream.config import RunConfig
 
 TINY: tuple[tuple[str, Any], ...] = (
-    ("training.steps", 6),
+    ("training.steps", 4),
     ("training.pairs", 2),
-    ("training.check_every", 3),
+    ("training.check_every", 4),
     ("training.warm_up", 0),
     ("training.learning_rate", 0.01),
 )

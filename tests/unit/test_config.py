@@ -99,6 +99,11 @@ REFUSED = [
     Refused("tiny reservoir", [("reservoir.pixels", 99)], "reservoir.pixels"),
     Refused("negative seed", [("seed", -1)], "seed"),
     Refused("unknown method", [("method", "magic")], "magic"),
+    Refused("latents without a network", [("views.spectral", ["latents"])], "set encoder.name"),
+    Refused("a network for nothing", [("encoder.name", "dgc")], 'add "latents" to views.spectral'),
+    Refused("prototypes of nothing", [("cluster.head", "prototypes")], "set encoder.name"),
+    Refused("no steps at all", [("training.steps", -1)], "training.steps: .*but is -1"),
+    Refused("a momentum of one", [("training.momentum", 1.0)], "training.momentum: .*less than 1"),
 ]  # fmt: skip
 
 
@@ -108,19 +113,171 @@ def test_invalid_settings_are_refused_with_their_name(case: Refused) -> None:
         RunConfig.make(settings=case.settings)
 
 
+REFUSED_NETWORKS = [
+    Refused("unknown key", [("encoder.colour", 1)], r": encoder\.colour is not a known setting\."),
+    Refused("of another network", [("encoder.bandwidth", 1)], r"encoder\.bandwidth is not a known"),
+    Refused("too few prototypes", [("encoder.prototypes", 1)], r"encoder\.prototypes: .*but is 1"),
+    Refused("too many prototypes", [("encoder.prototypes", 300)], r"encoder\.prototypes: .*is 300"),
+    Refused("no softness", [("encoder.student_temperature", 0)], r"encoder\.student_temperature: "),
+    Refused("unknown targets", [("encoder.targets", "hard")], r"encoder\.targets: .*'hard'"),
+    Refused("unknown network", [("encoder.name", "cnn")], r"encoder\.name: .*'dgc', .*is 'cnn'"),
+    Refused("a number as network", [("encoder", 3)], r"encoder: .*but is 3"),
+    Refused("clusters above all", [("cluster.clusters", 65)], "clusters is 65 and .* is 64"),
+    Refused(
+        "more clusters than prototypes",
+        [("encoder.prototypes", 4), ("cluster.clusters", 5)],
+        r"--clusters is 5 and encoder\.prototypes is 4",
+    ),
+    Refused("consensus without latents", [("cluster.head", "consensus")], '"latents" to views'),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED_NETWORKS, ids=lambda case: case.id)
+def test_invalid_networks_are_refused_with_the_name_of_the_setting(case: Refused) -> None:
+    with pytest.raises(ConfigError, match=case.message) as caught:
+        RunConfig.make("dgc", settings=case.settings)
+    for tag in ("encoder.dgc", "encoder.name.", "discriminator", "tagged"):
+        assert tag not in str(caught.value)
+
+
+def test_the_settings_of_a_network_need_its_name() -> None:
+    with pytest.raises(ConfigError, match=r"encoder\.name is needed"):
+        RunConfig.make(settings=[("encoder.prototypes", 20)])
+
+
 def test_all_problems_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"(?=.*cluster\.k is not)(?=.*seed: )"):
         RunConfig.make(settings=[("cluster.k", 3), ("seed", -1)])
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="consensus, kmeans"):
+    with pytest.raises(ConfigError, match=", ".join(PRESETS)):
         RunConfig.make("magic")
 
 
 def test_kmeans_cannot_estimate_the_number_of_clusters() -> None:
     with pytest.raises(ConfigError, match="--clusters"):
         RunConfig.make("kmeans")
+
+
+# --- networks ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("clusters", "expected"), [(1, 16), (3, 16), (4, 16), (5, 20), (16, 64), (60, 64), (None, 48)]
+)
+def test_there_are_four_prototypes_per_cluster_within_limits(
+    clusters: int | None, expected: int
+) -> None:
+    encoder = RunConfig.make("dgc", settings=[("cluster.clusters", clusters)]).encoder
+    assert encoder is not None
+    assert encoder.prototypes == expected
+    assert encoder.least == (clusters or 1)  # type: ignore[union-attr]
+
+
+def test_prototypes_that_are_given_are_kept() -> None:
+    settings: Settings = [("cluster.clusters", 3), ("encoder.prototypes", 100)]
+    encoder = RunConfig.make("dgc", settings=[*settings, ("encoder.least", 7)]).encoder
+    assert encoder is not None
+    assert (encoder.prototypes, encoder.least) == (100, 7)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("clusters", "most", "expected"), [(1, 12, 2), (5, 12, 5), (None, 12, 12), (None, 2, 2)]
+)
+def test_the_paper_has_a_prototype_per_cluster(
+    clusters: int | None, most: int, expected: int
+) -> None:
+    settings: Settings = [("cluster.clusters", clusters), ("cluster.most", most)]
+    encoder = RunConfig.make("dgc-paper", settings=settings).encoder
+    assert encoder is not None
+    assert encoder.prototypes == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (None, [("encoder.name", "dgc"), ("cluster.head", "prototypes")]),
+        (None, [("encoder.name", "dgc"), ("views.spectral", ["latents"])]),
+        (None, [("encoder", {"name": "dgc-paper", "hard": True}), ("views.spectral", ["latents"])]),
+        ("kmeans", [("encoder.name", "dgc"), ("views.spectral", ["latents"])]),
+        ("dgc", [("encoder.name", "dgc-paper")]),
+        ("dgc", [("encoder", {"hidden": 8})]),
+        ("dgc", [("cluster.head", "consensus"), ("views.spectral", ["z", "latents"])]),
+        ("consensus-dgc", [("cluster.head", "prototypes")]),
+        ("consensus-dgc", [("views.weights", {"latents.edge": 0.5})]),
+    ],
+)
+def test_networks_and_heads_can_be_combined(
+    method: str | None, settings: Settings, tmp_path: Path
+) -> None:
+    config = RunConfig.make(method, settings=[("cluster.clusters", 4), *settings])
+    assert config.encoder is not None
+    assert config.encoder.prototypes is not None
+    assert RunConfig.from_toml(write(tmp_path, config.to_toml())) == config
+
+
+def test_a_network_in_a_file_keeps_the_settings_of_its_preset(tmp_path: Path) -> None:
+    file = write(tmp_path, 'method = "dgc"\n[encoder]\nhidden = 8\n[cluster]\nclusters = 2')
+    config = RunConfig.make(file=file)
+    assert config.encoder is not None
+    assert config.encoder.name == "dgc"
+    assert config.encoder.hidden == 8  # type: ignore[union-attr]
+
+
+def test_a_single_codebook_of_latents_is_k_means_too() -> None:
+    settings: Settings = [("encoder.name", "dgc"), ("views.spectral", ["latents"])]
+    assert RunConfig.make("kmeans", settings=[("cluster.clusters", 3), *settings]).kmeans
+    assert not RunConfig.make("dgc").kmeans
+
+
+@pytest.mark.parametrize("method", sorted(PRESETS))
+@pytest.mark.parametrize("clusters", [1, 2, 12, 40])
+def test_every_preset_survives_its_own_file(tmp_path: Path, method: str, clusters: int) -> None:
+    config = RunConfig.make(method, settings=[("cluster.clusters", clusters)])
+    assert RunConfig.from_toml(write(tmp_path, config.to_toml())) == config
+    assert config.differences(RunConfig.from_toml(tmp_path / "run.toml")) == []
+
+
+def test_a_network_is_a_difference() -> None:
+    mine, theirs = RunConfig.make("dgc"), RunConfig.make("dgc", settings=[("encoder.hidden", 8)])
+    assert mine.differences(theirs) == ["encoder.hidden = 32 there, 8 here"]
+    named = RunConfig.make("dgc").differences(RunConfig.make())
+    assert "encoder.name = 'dgc' there, None here" in named
+
+
+# --- another number of clusters ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 3, 16])
+def test_another_number_of_clusters_changes_nothing_else(clusters: int, tmp_path: Path) -> None:
+    config = RunConfig.make("dgc", settings=[("cluster.clusters", 3)])
+    other = config.with_clusters(clusters)
+    assert other.cluster.clusters == clusters
+    expected = [] if clusters == 3 else [f"cluster.clusters = {clusters} there, 3 here"]
+    assert other.differences(config) == expected
+    assert RunConfig.from_toml(write(tmp_path, other.to_toml())) == other
+    assert other.with_clusters(3) == config
+
+
+@pytest.mark.parametrize(
+    ("method", "clusters", "message"),
+    [
+        ("consensus", 2, "this run is consensus"),
+        ("consensus-dgc", 2, "this run is consensus-dgc"),
+        ("kmeans", 2, "--method dgc, but this run is kmeans"),
+        ("dgc", 17, "--clusters is 17 and the run has 16 prototypes"),
+        ("dgc-paper", 4, "--clusters is 4 and the run has 3 prototypes"),
+        ("dgc", 0, "but is 0"),
+        ("dgc", -1, "but is -1"),
+    ],
+)
+def test_another_number_of_clusters_may_be_impossible(
+    method: str, clusters: int, message: str
+) -> None:
+    config = RunConfig.make(method, settings=[("cluster.clusters", 3)])
+    with pytest.raises(ConfigError, match=message):
+        config.with_clusters(clusters)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

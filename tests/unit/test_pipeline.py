@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError, StoreError
-from hsistream.events import Event, StageFinished
-from hsistream.pipeline import default_directory, fingerprints, run, status
+from hsistream.events import Event, StageFinished, StageStarted, Warned
+from hsistream.pipeline import default_directory, fingerprints, relabel, run, status
 from hsistream.planning import plan, refuse
+from hsistream.presets import PRESETS
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages.table import stream
+from hsistream.stores.tables import read_table, write_table
 
 STAGES = stream(RunConfig())
 NAMES = [stage.name for stage in STAGES]
@@ -138,6 +142,54 @@ def test_a_scene_without_data_is_refused(scene: Scene) -> None:
         plan(replace(scene, frames=frames), RunConfig())
 
 
+def request_of(method: str, *settings: tuple[str, Any]) -> RunConfig:
+    return RunConfig.make(method, settings=[("cluster.clusters", 3), *settings])
+
+
+@pytest.mark.parametrize("method", sorted(PRESETS))
+@pytest.mark.parametrize("tile_px", [8, 512])
+def test_every_preset_is_planned_with_positive_named_terms(
+    scene: Scene, method: str, tile_px: int
+) -> None:
+    config = request_of(method)
+    for stage in stream(config):
+        needs = stage.estimate(scene, config, tile_px)
+        terms = {**needs.task, **needs.driver}
+        assert all(amount > 0 for amount in terms.values()), stage.name
+        assert all(isinstance(amount, int) for amount in terms.values()), stage.name
+        assert needs.disk_bytes >= 0
+    found = plan(scene, config, Execution(tile_px=tile_px, memory_bytes=2**40))
+    assert [stage.stage for stage in found.stages] == [stage.name for stage in stream(config)]
+    assert found.peak_bytes > found.reserved_bytes
+    json.dumps(found.to_json())
+
+
+@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
+def test_a_network_needs_no_more_memory_for_more_pixels(scene: Scene, method: str) -> None:
+    execution = Execution(tile_px=256, threads=2, memory_bytes=2**40)
+    peaks = []
+    for side in (2_000, 40_000):
+        frame = replace(scene.frames[0], shape=(side, side), valid_pixels=side**2)
+        large = replace(scene, frames=(frame,), bands=150, chunk_px=128, shard_px=512)
+        found = plan(large, request_of(method), execution)
+        peaks.append([each.peak_bytes - found.reserved_bytes for each in found.stages])
+    for stage, small, large_bytes in zip(found.stages, *peaks, strict=True):
+        if stage.stage != "report":  # its pictures grow up to their limit
+            assert small == large_bytes, stage.stage
+
+
+@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
+def test_a_run_with_a_network_takes_less_memory_than_was_planned(
+    scene: Scene, tmp_path: Path, method: str
+) -> None:
+    config = request_of(method, ("training.steps", 1), ("training.pairs", 1))
+    execution = Execution(tile_px=32, threads=2)
+    promised = {each.stage: each.peak_bytes for each in plan(scene, config, execution).stages}
+    done = run(scene, config, tmp_path / "run", execution=execution)
+    for name, record in done.manifest().stages.items():
+        assert record.peak_bytes < promised[name], name
+
+
 # --- fingerprints --------------------------------------------------------------------------
 
 
@@ -161,6 +213,48 @@ def test_a_setting_changes_the_first_stage_that_uses_it_and_all_after(
     after = list(fingerprints(scene, config_with(setting)))
     changed = [name for name, a, b in zip(NAMES, before, after, strict=True) if a != b]
     assert changed == NAMES[NAMES.index(first) :]
+
+
+@pytest.mark.parametrize(
+    ("setting", "first"),
+    [
+        (("seed", 1), "statistics"),
+        (("reservoir.pixels", 500), "statistics"),
+        (("encoder.hidden", 8), "train"),
+        (("encoder.prototypes", 17), "train"),
+        (("training.steps", 7), "train"),
+        (("cluster.merge", "ward"), "cluster"),
+        (("cluster.most", 5), "cluster"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_a_setting_of_a_network_changes_the_first_stage_that_uses_it_and_all_after(
+    scene: Scene, setting: tuple[str, Any], first: str
+) -> None:
+    names = [stage.name for stage in stream(request_of("dgc"))]
+    before = list(fingerprints(scene, request_of("dgc")))
+    after = list(fingerprints(scene, request_of("dgc", setting)))
+    changed = [name for name, a, b in zip(names, before, after, strict=True) if a != b]
+    assert changed == names[names.index(first) :]
+
+
+def test_another_number_of_clusters_leaves_the_network_as_it_is(scene: Scene) -> None:
+    config = request_of("dgc")
+    before, after = (list(fingerprints(scene, each)) for each in (config, config.with_clusters(5)))
+    names = [stage.name for stage in stream(config)]
+    changed = [name for name, a, b in zip(names, before, after, strict=True) if a != b]
+    assert changed == ["cluster", "label", "report"]
+
+
+def test_latents_are_viewed_after_they_are_made(scene: Scene) -> None:
+    names = [stage.name for stage in stream(request_of("consensus-dgc"))]
+    assert names.index("encode") < names.index("views")
+    one, other = (
+        list(fingerprints(scene, request_of("consensus-dgc", ("encoder.hidden", hidden))))
+        for hidden in (8, 16)
+    )
+    changed = [name for name, a, b in zip(names, one, other, strict=True) if a != b]
+    assert changed == names[names.index("train") :]
 
 
 def test_another_scene_changes_every_fingerprint(scene: Scene) -> None:
@@ -227,3 +321,146 @@ def test_a_run_logs_one_json_object_per_event(finished: RunDirectory) -> None:
     lines = [json.loads(line) for line in finished.log_path.read_text().splitlines()]
     assert {"StageStarted", "StageFinished"} <= {line["event"] for line in lines}
     assert all("time" in line for line in lines)
+
+
+# --- another number of clusters ------------------------------------------------------------
+
+LABELLING = ["cluster", "label", "report"]
+
+
+@pytest.fixture
+def own_run(learnt: RunDirectory, tmp_path: Path) -> RunDirectory:
+    """A copy of the finished run with a network, to be changed."""
+    return RunDirectory(shutil.copytree(learnt.path, tmp_path / "run"))
+
+
+class StoppedError(Exception):
+    """Stands for an interruption."""
+
+
+def bytes_of(run: RunDirectory, *names: str) -> dict[str, bytes]:
+    """All files of some entries of a run directory."""
+    files = [path for name in names for path in sorted((run.path / name).rglob("*"))]
+    return {str(path.relative_to(run.path)): path.read_bytes() for path in files if path.is_file()}
+
+
+def warned_in(heard: list[Event]) -> list[str]:
+    return [event.message for event in heard if isinstance(event, Warned)]
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 5, 16])
+def test_prototypes_are_merged_to_any_number_and_nothing_is_trained(
+    scene: Scene, own_run: RunDirectory, clusters: int
+) -> None:
+    heard: list[Event] = []
+    kept = bytes_of(own_run, "checkpoint", "latents.zarr", "index.zarr")
+    own_run.scores_path.write_text("{}")
+    page = own_run.page_path.read_text()
+    done = relabel(own_run.path, clusters, execution=Execution(tile_px=32), notify=heard.append)
+    assert done == own_run
+    finished = {each.stage: each.skipped for each in heard if isinstance(each, StageFinished)}
+    assert [name for name, skipped in finished.items() if not skipped] == LABELLING
+    assert bytes_of(own_run, "checkpoint", "latents.zarr", "index.zarr") == kept
+    assert not own_run.scores_path.exists()
+    assert own_run.page_path.read_text() != page
+    assert own_run.config().cluster.clusters == clusters
+    used = np.count_nonzero(read_table(own_run.table("assigned"))["usage"])
+    pixels = read_table(own_run.table("labels"))["pixels"]
+    assert pixels.shape == (2, min(clusters, used))
+    assert pixels.sum() == scene.valid_pixels
+    assert (pixels.sum(axis=0) > 0).all()
+    assert bool(warned_in(heard)) == (clusters > used)
+    assert all(each.done for each in status(own_run.path))
+
+
+def test_there_and_back_again_are_the_same_labels(own_run: RunDirectory) -> None:
+    before = bytes_of(own_run, "labels.zarr")
+    execution = Execution(tile_px=32)
+    relabel(own_run.path, 5, execution=execution)
+    assert bytes_of(own_run, "labels.zarr") != before
+    relabel(own_run.path, 3, execution=execution)
+    assert bytes_of(own_run, "labels.zarr") == before
+
+
+def test_relabelled_is_as_if_asked_for_at_once(
+    scene: Scene, own_run: RunDirectory, tmp_path: Path
+) -> None:
+    relabel(own_run.path, 5, execution=Execution(tile_px=32))
+    tree = own_run.config().model_dump()
+    once = run(scene, RunConfig.check(tree), tmp_path / "once", execution=Execution(tile_px=32))
+    assert bytes_of(once, "labels.zarr") == bytes_of(own_run, "labels.zarr")
+
+
+def test_the_number_that_is_there_already_changes_nothing(own_run: RunDirectory) -> None:
+    own_run.scores_path.write_text("{}")
+    heard: list[Event] = []
+    before = bytes_of(own_run, "labels.zarr", "report")
+    relabel(own_run.path, 3, execution=Execution(tile_px=32), notify=heard.append)
+    assert all(each.skipped for each in heard if isinstance(each, StageFinished))
+    assert bytes_of(own_run, "labels.zarr", "report") == before
+    assert own_run.scores_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("clusters", "execution", "error"),
+    [
+        (17, Execution(tile_px=32), ConfigError),
+        (0, Execution(tile_px=32), ConfigError),
+        (-3, Execution(tile_px=32), ConfigError),
+        (5, Execution(tile_px=32, memory_bytes=2**20), MemoryBudgetError),
+    ],
+)
+def test_a_refused_number_leaves_the_run_as_it_is(
+    own_run: RunDirectory, clusters: int, execution: Execution, error: type[Exception]
+) -> None:
+    before = bytes_of(own_run, ".")
+    with pytest.raises(error):
+        relabel(own_run.path, clusters, execution=execution)
+    assert bytes_of(own_run, ".") == before
+
+
+def test_clusters_that_are_no_merged_prototypes_cannot_be_changed(
+    finished: RunDirectory, tmp_path: Path
+) -> None:
+    own = RunDirectory(shutil.copytree(finished.path, tmp_path / "run"))
+    before = bytes_of(own, ".")
+    with pytest.raises(ConfigError, match="this run is consensus"):
+        relabel(own.path, 4)
+    assert bytes_of(own, ".") == before
+    with pytest.raises(StoreError, match="run directory is needed"):
+        relabel(tmp_path / "none", 4)
+
+
+@pytest.mark.parametrize("stage", LABELLING)
+def test_a_change_that_was_interrupted_is_not_done_and_can_be_finished(
+    own_run: RunDirectory, learnt: RunDirectory, stage: str, tmp_path: Path
+) -> None:
+    def listen(event: Event) -> None:
+        if isinstance(event, StageStarted) and event.stage == stage:
+            raise StoppedError
+
+    execution = Execution(tile_px=32, threads=1)
+    own_run.scores_path.write_text("{}")
+    with pytest.raises(StoppedError):
+        relabel(own_run.path, 5, execution=execution, notify=listen)
+    done = {each.stage: each.done for each in status(own_run.path)}
+    assert [name for name, is_done in done.items() if not is_done] == LABELLING[
+        LABELLING.index(stage) :
+    ]
+    assert not own_run.scores_path.exists()
+    relabel(own_run.path, 5, execution=execution)
+    expected = RunDirectory(shutil.copytree(learnt.path, tmp_path / "other"))
+    relabel(expected.path, 5, execution=execution)
+    assert bytes_of(own_run, "labels.zarr") == bytes_of(expected, "labels.zarr")
+    assert all(each.done for each in status(own_run.path))
+
+
+def test_warnings_of_another_number_of_clusters_are_forgotten(own_run: RunDirectory) -> None:
+    path = own_run.table("assigned")
+    table = read_table(path)
+    usage = np.where(np.arange(16) < 4, table["usage"] + 1, 0)
+    write_table(path, table | {"usage": usage})
+    relabel(own_run.path, 9, execution=Execution(tile_px=32))
+    assert any("9 clusters" in warning for warning in own_run.manifest().warnings)
+    relabel(own_run.path, 3, execution=Execution(tile_px=32))
+    assert not any("9 clusters" in warning for warning in own_run.manifest().warnings)

@@ -270,6 +270,17 @@ def test_a_cut_that_leaves_a_group_without_mass_is_given_up() -> None:
     assert len(np.unique(groups[later > 0])) == 2
 
 
+def test_a_group_whose_prototypes_are_no_longer_used_goes_with_its_nearest() -> None:
+    places = along(0, 1, 9, 10)
+    start = Checkpoint(places, np.ones(4))
+    later = Checkpoint(places, np.array([1.0, 1, 0, 0]))
+    assert steady_cut([start, later], 1).tolist() == [0, 0, 0, 0]
+    found = steady_cut([start, later], 2)
+    assert found.tolist() == [0, 1, 1, 1]
+    alone = Checkpoint(places, np.array([0.0, 0, 0, 5]))
+    assert steady_cut([start, alone], 3).tolist() == [0, 0, 0, 0]
+
+
 def test_a_moment_at_which_nothing_was_seen_counts_for_nothing() -> None:
     seen = Checkpoint(random_points(5, 0), np.ones(5))
     blind = Checkpoint(random_points(5, 1), np.zeros(5))
@@ -342,6 +353,16 @@ def test_blocks_that_hardly_meet_are_found(blocks: int, seed: int) -> None:
     assert values[blocks] < 0.9
     tree = ward_tree(unit_coordinates(vectors, blocks), np.ones(len(truth)))
     assert adjusted_rand_score(truth, tree.cut(blocks)) == 1
+
+
+def test_a_node_without_affinity_spoils_no_other() -> None:
+    affinity = random_affinity(5, 0)
+    affinity[3] = affinity[:, 3] = 0
+    values, vectors = diffusion_spectrum(affinity)
+    others = np.delete(np.arange(5), 3)
+    alone, _ = diffusion_spectrum(affinity[np.ix_(others, others)])
+    np.testing.assert_allclose(np.sort(values), np.sort(np.r_[alone, 0]), atol=1e-12)
+    assert np.isfinite(vectors).all()
 
 
 def test_coordinates_lie_on_the_unit_sphere_or_at_its_centre() -> None:

@@ -289,6 +289,19 @@ def test_threads_do_not_change_a_bit(subject: Subject, name: str, tmp_path: Path
     assert_same_training(found.trained, subject.trained)
 
 
+def test_the_threads_of_torch_do_not_change_a_bit_and_are_left_alone(subject: Subject) -> None:
+    encoder, image = subject.encoder(), fields((64, 70), seed=3)
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append((embedded_of(encoder, image), latents_of(encoder, image)))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(1)
+    for embedded, latents in found[1:]:
+        np.testing.assert_array_equal(embedded, found[0][0])
+        np.testing.assert_array_equal(latents, found[0][1])
+
+
 def test_the_random_numbers_of_others_are_left_alone(name: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     expected = torch.randn(4)

@@ -214,13 +214,13 @@ def test_diffusion_keeps_prototypes_together_that_meet_and_are_alike(
     together = blocks[:, None] == blocks
     axes = np.eye(11)[blocks]
     rng = np.random.default_rng(0)
-    places = axes + 0.3 * rng.standard_normal((16, 11))
+    places = axes + 0.05 * rng.standard_normal((16, 11))
     places /= np.linalg.norm(places, axis=1, keepdims=True)
     change(own_run.table(train_stage.TABLE), prototypes=places[None], masses=np.ones((1, 16)))
     change(
         own_run.table(assign_stage.TABLE),
         usage=np.full(16, 100),
-        neighbours=np.where(together, 50, 1) * (1 - np.eye(16, dtype=np.int64)),
+        neighbours=np.where(together, 1000, 1) * (1 - np.eye(16, dtype=np.int64)),
         reservoir=np.repeat(places, 10, axis=0).astype(np.float32),
     )
     found, _ = merged(own_run, scene, *with_clusters(3))

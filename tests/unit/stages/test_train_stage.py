@@ -149,7 +149,7 @@ def test_a_run_may_be_trained_longer_elsewhere_but_not_here(
 ) -> None:
     own = RunDirectory(shutil.copytree(learnt.path, tmp_path / "run"))
     with pytest.raises(ConfigError, match=r"training\.steps = 4 there, 5 here"):
-        clustered(scene, own.path, ("training.steps", 5), ("training.warm_up", 0))
+        clustered(scene, own.path, ("training.steps", 5))
 
 
 def test_a_trained_network_is_read_back(learnt: RunDirectory, scene: Scene) -> None:

@@ -12,7 +12,7 @@ from hsistream.config import Execution, RunConfig
 from hsistream.consensus.views import spatial_view
 from hsistream.events import ignore
 from hsistream.illumination import features
-from hsistream.runs import RunDirectory
+from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
@@ -22,7 +22,15 @@ from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.statistics import TABLE as STATISTICS
 from hsistream.stages.statistics import Constants, from_table
-from hsistream.stages.views import TABLE, components, fixed_tile_px, halo, tile_views
+from hsistream.stages.views import (
+    TABLE,
+    components,
+    fixed_tile_px,
+    halo,
+    load_constants,
+    tile_views,
+)
+from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table
 from hsistream.tiles import Tile, TileGrid
 from tests.strategies import array_source, whole
@@ -188,8 +196,74 @@ def test_the_halo_is_that_of_the_widest_filter(spatial: tuple[str, ...], expecte
 
 
 def test_no_more_components_are_counted_than_bands_and_a_brightness(scene: Scene) -> None:
-    section = ViewsSection(spectral=("z", "l2", "mnf"), z_components=5)
-    assert components(section, scene) == 5 + 13 + 12
+    settings = [("views.spectral", ["z", "l2", "mnf"]), ("views.z_components", 5)]
+    assert components(RunConfig.make(settings=settings), scene) == 5 + 13 + 12
+
+
+def test_latents_are_counted_among_the_components(scene: Scene) -> None:
+    settings: list[tuple[str, Any]] = [("encoder.components", 7)]
+    config = RunConfig.make("consensus-dgc", settings=settings)
+    assert components(config, scene) == 13 + 12 + 8
+
+
+# --- latents -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoded(scene: Scene, learnt: RunDirectory) -> tuple[RunConfig, Constants]:
+    """Settings that view latents, and constants that have some: those of a run with a network."""
+    config = RunConfig.make("consensus-dgc", settings=[("cluster.clusters", 3)])
+    return config, load_constants(learnt, True, "mark")
+
+
+def test_latents_are_a_source_of_views(
+    scene: Scene, learnt: RunDirectory, encoded: tuple[RunConfig, Constants]
+) -> None:
+    config, constants = encoded
+    assert constants.latents is not None
+    assert constants.latents.edge_scale == read_table(learnt.table("training"))["edge_scale"]
+    found = views_by_tile(scene, 0, 4096, constants, config.views)
+    assert [name for name in found if name.startswith("latents")] == [
+        "latents.plain",
+        "latents.gaussian",
+        "latents.edge",
+    ]
+    window = whole(scene.frames[0].shape)
+    valid = scene.valid(0, window)
+    latents = RasterStore(learnt.latents_uri).read("frame0", LATENTS, window, leading=1)
+    image = np.where(valid, latents.astype(np.float32), np.float32(0))
+    np.testing.assert_array_equal(found["latents.plain"][:, valid], image[:, valid])
+    expected = spatial_view("edge", image, valid, constants.latents.edge_scale)
+    np.testing.assert_array_equal(found["latents.edge"][:, valid], expected[:, valid])
+
+
+@pytest.mark.parametrize("tile_px", [16, 23, 48])
+def test_views_of_latents_by_tile_are_those_of_the_whole_frame(
+    scene: Scene, encoded: tuple[RunConfig, Constants], tile_px: int
+) -> None:
+    config, constants = encoded
+    expected = views_by_tile(scene, 1, 4096, constants, config.views)
+    found = views_by_tile(scene, 1, tile_px, constants, config.views)
+    assert found.keys() == expected.keys()
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def test_latents_may_be_the_only_source(scene: Scene, encoded: tuple[RunConfig, Constants]) -> None:
+    _, constants = encoded
+    alone = replace(constants, projections=(), edge_scales=())
+    section = ViewsSection(spectral=("latents",))
+    found = views_by_tile(scene, 0, 32, alone, section)
+    assert tuple(found) == section.names
+    both = views_by_tile(scene, 0, 32, constants, section)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, both[name], err_msg=name)
+
+
+def test_without_latents_none_are_looked_for(learnt: RunDirectory, tmp_path: Path) -> None:
+    own = RunDirectory(tmp_path)
+    own.table(STATISTICS).write_bytes(learnt.table(STATISTICS).read_bytes())
+    assert load_constants(own, False, "mark").latents is None
 
 
 def test_tiles_of_a_scene_come_frame_by_frame(scene: Scene) -> None:

@@ -11,7 +11,12 @@ from hsistream.scene.scene import Scene
 @pytest.fixture(scope="session")
 def learnt(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     """A finished run with a network that was trained for some steps; never to be changed."""
-    settings = [("cluster.clusters", 3), ("training.steps", 4), ("training.warm_up", 0)]
+    settings = [
+        ("cluster.clusters", 3),
+        ("training.steps", 4),
+        ("training.warm_up", 0),
+        ("training.learning_rate", 0.01),
+    ]
     config = RunConfig.make("dgc", settings=settings)
     folder = tmp_path_factory.mktemp("learnt") / "run"
     return run(scene, config, folder, execution=Execution(tile_px=32, threads=2))
