@@ -190,9 +190,7 @@ def status(directory: str | Path) -> list[StageStatus]:
     return found
 
 
-def _admitted(
-    scene: Scene, config: RunConfig, execution: Execution, directory: str | Path
-) -> Plan:
+def _admitted(scene: Scene, config: RunConfig, execution: Execution, directory: str | Path) -> Plan:
     """Plan a run, and refuse one that cannot be done before anything is written."""
     needed = plan(scene, config, execution, directory)
     refuse(needed, execution)

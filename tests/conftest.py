@@ -13,6 +13,7 @@ from hsistream.scene import layout as layout_module
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
+from tests.laws.requests import TinyRun, made_once
 
 settings.register_profile("hsistream", max_examples=40, deadline=None)
 settings.load_profile("hsistream")
@@ -58,6 +59,13 @@ def finished(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> RunDirec
     config = RunConfig.make(settings=[("cluster.clusters", 3)])
     folder = tmp_path_factory.mktemp("run") / "run"
     return run(scene, config, folder, execution=Execution(tile_px=32, threads=2))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Give the finished run of a preset on the scene, made once; never to be changed."""
+    folder = tmp_path_factory.mktemp("tiny-runs")
+    return made_once(scene, folder, Execution(tile_px=32, threads=2))
 
 
 @pytest.fixture(scope="session")

@@ -54,9 +54,9 @@ class Standard:
         return int(self.mean.shape[1])
 
     def centred(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
-        """Turn spectra (band, pixel) into features less their mean, (feature, pixel) float32."""
+        """Turn spectra (band, ...) into features less their mean, (feature, ...) float32."""
         good = raw if self.good.all() else raw[self.good]
-        mean = self.mean[self.group_of_frame[frame]].astype(np.float32)[:, None]
+        mean = self._of_frame(self.mean, frame, raw.ndim)
         with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
             found = illuminated(self.illumination, good, np.asarray(self.wavelengths_nm))
             return np.asarray(np.subtract(found, mean, dtype=np.float32))
@@ -65,12 +65,17 @@ class Standard:
         self, raw: NDArray[Any], valid: NDArray[np.bool_], frame: int
     ) -> NDArray[np.float32]:
         """Standardise spectra (band, ...), (feature, ...) float32; 0 where ``valid`` is False."""
-        found = self.centred(raw.reshape(len(raw), -1), frame)
+        found = self.centred(raw, frame)
         with np.errstate(invalid="ignore", over="ignore"):
-            found *= self.scale[self.group_of_frame[frame]].astype(np.float32)[:, None]
+            found *= self._of_frame(self.scale, frame, raw.ndim)
         if not valid.all():
-            found[:, ~valid.ravel()] = 0
-        return found.reshape(-1, *raw.shape[1:])
+            found[:, ~valid] = 0
+        return found
+
+    def _of_frame(self, values: Floats, frame: int, axes: int) -> NDArray[np.float32]:
+        """Take the values (group, feature) of a frame's group, for arrays of so many axes."""
+        own = values[self.group_of_frame[frame]].astype(np.float32)
+        return np.asarray(own.reshape(-1, *(1,) * (axes - 1)))
 
 
 class Crop(Protocol):
@@ -192,7 +197,7 @@ class Encoder(Protocol):
         """Pixels around a window on which its latents depend."""
 
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
-        """Embed spectra (band, pixel) as stored, (embedding, pixel); a pixel at a time."""
+        """Embed spectra (band, ...) as stored, (embedding, pixel); a pixel at a time."""
 
     def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn (embedding, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""

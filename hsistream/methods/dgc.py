@@ -110,7 +110,7 @@ def train(
 
 def load(settings: DgcSection, standard: Standard, folder: Path, device: str) -> Encoder:
     """Read the averaged network of a training that ended."""
-    network = _Network(settings, standard.feature_count, settings.prototypes or 0)
+    network = _network(settings, standard.feature_count, 0)
     load_average(folder, network)
     return _Encoder(network.to(device), standard, device)
 
@@ -143,8 +143,10 @@ class _Network(nn.Module):
     def refine(self, scores: Tensor) -> Tensor:
         """Turn scores (component, y + 2 halo, x + 2 halo) into unit latents (latent, y, x)."""
         residual = self.narrow(fn.gelu(self.widen(scores[None])))[0]
-        found = scores[:, HALO:-HALO, HALO:-HALO] + residual
-        return fn.normalize(torch.cat([found.float(), torch.ones_like(found[:1]).float()]), dim=0)
+        found = (scores[:, HALO:-HALO, HALO:-HALO] + residual).float()
+        # not fn.normalize: its norm over the first axis takes longer than both convolutions
+        lift = torch.rsqrt(1 + found.square().sum(dim=0, keepdim=True))
+        return torch.cat([found * lift, lift])
 
     def latents(self, scores: Tensor) -> Tensor:
         """Turn the scores (component, y, x) of a crop into latents; its edges are repeated."""
@@ -157,6 +159,13 @@ class _Network(nn.Module):
     def cosines(self, latents: Tensor) -> Tensor:
         """Compare latents (latent, ...) with the prototypes, (prototype, pixel)."""
         return self.unit_prototypes() @ latents.flatten(1)
+
+
+def _network(settings: DgcSection, features: int, seed: int) -> _Network:
+    """Make a network of random weights, and leave the random numbers of others alone."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        return _Network(settings, features, settings.prototypes or 0)
 
 
 def _start(settings: DgcSection, seed: int, material: Material) -> _Network:
@@ -173,9 +182,7 @@ def _start(settings: DgcSection, seed: int, material: Material) -> _Network:
     centres = kmeans_centres(lifted.T, wanted, seed)
     # a reservoir of fewer kinds of pixels has fewer centres: some are there twice
     centres = np.resize(centres, (wanted, size + 1))
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        network = _Network(settings, standard.feature_count, wanted)
+    network = _network(settings, standard.feature_count, seed)
     with torch.no_grad():
         network.stem.weight.zero_()[: len(stem)] = torch.from_numpy(stem)
         network.stem.bias.zero_()
@@ -391,9 +398,9 @@ class _Encoder:
     @one_thread()
     @torch.inference_mode()
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
-        """Score spectra (band, pixel) as stored, (component, pixel)."""
+        """Score spectra (band, ...) as stored, (component, pixel)."""
         group = int(self._standard.group_of_frame[frame])
-        centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device)
+        centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device).flatten(1)
         if self._network.branch is not None:
             found = self._network.embed(centred * self._scales[group])
         else:

@@ -132,7 +132,9 @@ def load(settings: DgcPaperSection, standard: Standard, folder: Path, device: st
 
 def _network(settings: DgcPaperSection, features: int) -> PaperNetwork:
     """Make a network of the right shape."""
-    return PaperNetwork(features, settings.prototypes or 0, settings.bandwidth, settings.iterations)
+    prototypes = settings.prototypes or 0
+    with torch.random.fork_rng(devices=()):  # layers draw their weights from the one of others
+        return PaperNetwork(features, prototypes, settings.bandwidth, settings.iterations)
 
 
 def _start(settings: DgcPaperSection, seed: int, material: Material, threads: int) -> PaperNetwork:
@@ -338,9 +340,9 @@ class _Encoder:
     @one_thread()
     @torch.inference_mode()
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
-        """Embed spectra (band, pixel) as stored, (32, pixel)."""
+        """Embed spectra (band, ...) as stored, (32, pixel)."""
         group = int(self._standard.group_of_frame[frame])
-        centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device)
+        centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device).flatten(1)
         return np.asarray(self._network.embed(centred * self._scales[group]).cpu().numpy())
 
     @one_thread()

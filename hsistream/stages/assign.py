@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
+from hsistream.consensus.codebooks import assign, stack_codebooks
 from hsistream.runs import INDEX, LATENTS, RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
@@ -106,12 +107,12 @@ def nearest_prototypes(
 ) -> NDArray[np.uint16]:
     """Find the prototype of largest cosine, (y, x), for latents (latent, y, x); NaN has none."""
     flat = latents.reshape(len(latents), -1)
-    index = np.full(flat.shape[1], NO_PROTOTYPE, np.uint16)
+    index = np.empty((1, flat.shape[1]), np.uint16)
+    book = stack_codebooks("prototypes", [prototypes])
     for first in range(0, flat.shape[1], PIXELS_AT_ONCE):
-        part = flat[:, first : first + PIXELS_AT_ONCE].astype(np.float32)
-        known = np.isfinite(part[0])
-        best = (prototypes @ np.nan_to_num(part)).argmax(axis=0)
-        index[first : first + PIXELS_AT_ONCE][known] = best[known]
+        part = slice(first, first + PIXELS_AT_ONCE)
+        assign(np.nan_to_num(flat[:, part].astype(np.float32)), book, index[:, part])
+    index[:, np.isnan(flat[0])] = NO_PROTOTYPE
     return index.reshape(latents.shape[1:])
 
 

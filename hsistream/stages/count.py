@@ -33,6 +33,7 @@ LAYER = "codes"
 def run(context: Context) -> None:
     """Code all pixels and count."""
     scene, config = context.scene, context.config
+    views_stage.check_latents(context)
     codebooks = codebooks_stage.read_codebooks(
         context.run.table(codebooks_stage.TABLE), config.views.names
     )

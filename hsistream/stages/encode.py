@@ -114,9 +114,8 @@ def embed_window(
         raw = scene.read(frame, strip)
         rows = max(1, ROWS_AT_ONCE_BYTES // (4 * len(raw) * raw.shape[2]))
         for first in range(0, raw.shape[1], rows):
-            part = np.ascontiguousarray(raw[:, first : first + rows])
             place = embedded[:, *inner][:, first : first + rows]
-            place[:] = encoder.embed(part.reshape(len(part), -1), frame).reshape(place.shape)
+            place[:] = encoder.embed(raw[:, first : first + rows], frame).reshape(place.shape)
     if not valid.all():
         embedded[:, ~valid] = 0
     return embedded

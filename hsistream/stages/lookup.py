@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
+from hsistream.graph.kernels import group_margins
 from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, scene_tiles
@@ -80,16 +81,11 @@ def cluster_margin(
     one cluster only. Its hyperbolic tangent, over twice the softness, is by how
     much the one of the two clusters is likelier than the other.
     """
-    order = np.argsort(table, kind="stable")
-    starts = np.searchsorted(table[order], np.arange(table.max() + 1))
-    margin = np.full(latents.shape[1], np.inf, np.float32)
-    if len(starts) < 2:
-        return margin
+    margin = np.empty(latents.shape[1], np.float32)
     for first in range(0, len(margin), PIXELS_AT_ONCE):
         part = slice(first, first + PIXELS_AT_ONCE)
-        cosines = prototypes[order] @ np.nan_to_num(latents[:, part].astype(np.float32))
-        best = np.partition(np.maximum.reduceat(cosines, starts, axis=0), -2, axis=0)
-        margin[part] = best[-1] - best[-2]
+        cosines = prototypes @ np.nan_to_num(latents[:, part].astype(np.float32))
+        group_margins(cosines, table, margin[part])
     return margin
 
 

@@ -48,6 +48,7 @@ ROWS_AT_ONCE_BYTES = 4 * 2**20
 def run(context: Context) -> None:
     """Compute the views of the reservoir."""
     scene, config = context.scene, context.config
+    check_latents(context)
     tile_px = fixed_tile_px(scene)
     task = partial(
         view_tile,
@@ -74,6 +75,18 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         driver={"views of the reservoir": 2 * values},
         disk_bytes=2 * values,
     )
+
+
+def check_latents(context: Context) -> None:
+    """Find missing storage files of the latents, where they are viewed.
+
+    Raises
+    ------
+    DamagedError
+        If a frame lacks a part of them: it would be read as no data.
+    """
+    if context.config.views.latents:
+        RasterStore(context.run.latents_uri).check_complete(context.scene.frames, LATENTS)
 
 
 def fixed_tile_px(scene: Scene) -> int:

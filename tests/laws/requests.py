@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from hsistream.config import RunConfig
+from hsistream.config import Execution, RunConfig
+from hsistream.pipeline import run
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+
+TinyRun = Callable[[str], RunDirectory]
+"""Takes the name of a preset and gives its finished run."""
 
 TINY: tuple[tuple[str, Any], ...] = (
     ("training.steps", 4),
@@ -26,3 +34,15 @@ def tiny_options(method: str, *settings: tuple[str, Any], clusters: int = 3) -> 
     """Ask for the same on the command line."""
     given = [f"--set={key}={value}" for key, value in (*TINY, *settings)]
     return ("--method", method, "--clusters", str(clusters), *given)
+
+
+def made_once(scene: Scene, folder: Path, execution: Execution) -> TinyRun:
+    """Make the runs of presets on a scene when they are first asked for."""
+
+    def of(method: str) -> RunDirectory:
+        made = RunDirectory(folder / method)
+        if not made.exists:
+            run(scene, tiny(method), made.path, execution=execution)
+        return made
+
+    return of

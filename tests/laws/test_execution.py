@@ -19,7 +19,7 @@ from hsistream.scene.scene import Scene
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
 from tests.integration.commands import command, process
-from tests.laws.requests import tiny, tiny_options
+from tests.laws.requests import TinyRun, made_once, tiny, tiny_options
 from tests.laws.results import differing
 
 TILE_PX = 64
@@ -27,28 +27,16 @@ TILE_PX = 64
 each_head = pytest.mark.parametrize("method", ["consensus", "dgc"])
 
 
-class Alone:
-    """Runs on one thread, each made once."""
-
-    def __init__(self, scene: Scene, folder: Path) -> None:
-        self._scene, self._folder = scene, folder
-
-    def __call__(self, method: str) -> RunDirectory:
-        made = RunDirectory(self._folder / method)
-        if not made.exists:
-            execution = Execution(tile_px=TILE_PX, threads=1)
-            run(self._scene, tiny(method), made.path, execution=execution)
-        return made
-
-
 @pytest.fixture(scope="module")
-def alone(roomy_scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Alone:
-    return Alone(roomy_scene, tmp_path_factory.mktemp("alone"))
+def alone(roomy_scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Runs on one thread."""
+    folder = tmp_path_factory.mktemp("alone")
+    return made_once(roomy_scene, folder, Execution(tile_px=TILE_PX, threads=1))
 
 
 @pytest.mark.parametrize(("method", "threads"), [("consensus", 5), ("dgc", 2), ("dgc", 5)])
 def test_threads_do_not_change_a_byte(
-    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str, threads: int
+    alone: TinyRun, roomy_scene: Scene, tmp_path: Path, method: str, threads: int
 ) -> None:
     execution = Execution(tile_px=TILE_PX, threads=threads)
     other = run(roomy_scene, tiny(method), tmp_path, execution=execution)
@@ -57,7 +45,7 @@ def test_threads_do_not_change_a_byte(
 
 @each_head
 def test_worker_processes_do_not_change_a_byte(
-    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
+    alone: TinyRun, roomy_scene: Scene, tmp_path: Path, method: str
 ) -> None:
     execution = Execution(tile_px=TILE_PX, scheduler="local:2")
     with connect(execution.scheduler) as client:
@@ -67,7 +55,7 @@ def test_worker_processes_do_not_change_a_byte(
 
 @each_head
 def test_the_order_of_completion_does_not_change_a_byte(
-    alone: Alone,
+    alone: TinyRun,
     roomy_scene: Scene,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -89,7 +77,7 @@ def test_the_order_of_completion_does_not_change_a_byte(
 
 @pytest.mark.parametrize("method", list(PRESETS))
 def test_the_command_line_and_the_library_give_the_same_bytes(
-    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
+    alone: TinyRun, roomy_scene: Scene, tmp_path: Path, method: str
 ) -> None:
     options = (*tiny_options(method), "--tile", TILE_PX, "--threads", 2, "--run", tmp_path)
     assert command("cluster", roomy_scene.uri, *options).code == 0
@@ -98,7 +86,7 @@ def test_the_command_line_and_the_library_give_the_same_bytes(
 
 @pytest.mark.parametrize("method", ["dgc"])
 def test_the_threads_of_libraries_do_not_change_a_byte(
-    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
+    alone: TinyRun, roomy_scene: Scene, tmp_path: Path, method: str
 ) -> None:
     """Matrix products and convolutions have threads of their own, one per core of a machine."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -111,7 +99,7 @@ def test_the_threads_of_libraries_do_not_change_a_byte(
 
 @each_head
 def test_a_repeated_run_in_the_same_process_gives_the_same_bytes(
-    alone: Alone, roomy_scene: Scene, tmp_path: Path, method: str
+    alone: TinyRun, roomy_scene: Scene, tmp_path: Path, method: str
 ) -> None:
     execution = Execution(tile_px=TILE_PX, threads=1)
     other = run(roomy_scene, tiny(method), tmp_path, execution=execution)

@@ -222,7 +222,7 @@ def test_a_network_in_a_file_keeps_the_settings_of_its_preset(tmp_path: Path) ->
     config = RunConfig.make(file=file)
     assert config.encoder is not None
     assert config.encoder.name == "dgc"
-    assert config.encoder.hidden == 8  # type: ignore[union-attr]
+    assert config.encoder.hidden == 8
 
 
 def test_a_single_codebook_of_latents_is_k_means_too() -> None:

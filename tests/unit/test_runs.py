@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401 the place of an array is read through it
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,9 @@ from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, HsistreamError, StoreError
 from hsistream.runs import (
     CONFIDENCE,
+    INDEX,
     LABELS,
+    LATENTS,
     NO_LABEL,
     Manifest,
     RunDirectory,
@@ -191,6 +194,62 @@ def test_a_manifest_of_another_format_is_refused(tmp_path: Path) -> None:
         run.manifest()
 
 
+# --- another request for the same run ------------------------------------------------------
+
+
+def begun(folder: Path, **stages: str) -> RunDirectory:
+    """A run whose stages are done with these fingerprints, and that has scores."""
+    found = RunDirectory(folder / "run")
+    config = RunConfig.make("dgc", settings=[("cluster.clusters", 3)])
+    records = {name: StageRecord(mark, 1.0, 1) for name, mark in stages.items()}
+    found.save(replace(begin(found, config), stages=records, warnings=("beware",)))
+    found.report_path.mkdir()
+    found.scores_path.write_text("{}")
+    return found
+
+
+def test_another_request_keeps_the_stages_that_it_does_not_concern(tmp_path: Path) -> None:
+    own = begun(tmp_path, train="t", cluster="c", label="l")
+    asked = own.config().with_clusters(5)
+    own.adopt(asked, ["s", "t", "other"])
+    assert own.config() == asked
+    assert set(own.manifest().stages) == {"train"}
+    assert not own.scores_path.exists()
+
+
+def test_the_same_request_again_keeps_everything(tmp_path: Path) -> None:
+    own = begun(tmp_path, train="t", cluster="c", label="l")
+    before = own.manifest()
+    own.adopt(own.config(), ["t", "c", "l", "r"])
+    assert own.manifest() == before
+    assert own.scores_path.exists()
+
+
+def test_a_run_goes_on_as_what_was_asked_last(tmp_path: Path) -> None:
+    own = begun(tmp_path, train="t")
+    before, asked = own.config(), own.config().with_clusters(5)
+    own.adopt(asked, ["t"])
+    begin(own, asked)
+    with pytest.raises(ConfigError, match=r"cluster\.clusters = 5 there, 3 here"):
+        begin(own, before)
+
+
+def test_scores_that_are_not_there_can_be_dropped(tmp_path: Path) -> None:
+    own = begun(tmp_path)
+    own.drop_scores()
+    own.drop_scores()
+    assert not own.scores_path.exists()
+
+
+def test_another_network_is_refused_by_the_names_of_its_settings(tmp_path: Path) -> None:
+    own = begun(tmp_path)
+    settings = [("cluster.clusters", 3), ("encoder.hidden", 8), ("training.steps", 7)]
+    with pytest.raises(ConfigError) as caught:
+        begin(own, RunConfig.make("dgc", settings=settings))
+    assert "encoder.hidden = 32 there, 8 here" in str(caught.value)
+    assert "training.steps = 240 there, 7 here" in str(caught.value)
+
+
 # --- lock ----------------------------------------------------------------------------------
 
 
@@ -271,3 +330,23 @@ def test_results_that_are_not_there_are_refused(
     RasterStore.create(run.labels_uri, layers(3), scene.frames, 64)
     with pytest.raises(StoreError, match="hsistream status"):
         run.open(layer, frame)
+
+
+def test_results_of_a_network_open_lazily_with_their_place(
+    scene: Scene, learnt: RunDirectory
+) -> None:
+    for frame in scene.frames:
+        latents, index = learnt.open(LATENTS, frame.name), learnt.open(INDEX, frame.name)
+        assert latents.dims == ("latent", "y", "x")
+        assert index.dims == ("y", "x")
+        assert latents.dtype == np.float16
+        assert index.dtype == np.uint16
+        assert latents.chunks is not None
+        assert latents.rio.crs.to_epsg() == index.rio.crs.to_epsg() == 32633
+        assert (np.isnan(latents.to_numpy()).any(axis=0) == (index == 65535)).all()
+
+
+def test_a_run_without_a_network_has_no_latents(scene: Scene, finished: RunDirectory) -> None:
+    for layer in (LATENTS, INDEX):
+        with pytest.raises(StoreError, match=rf"{layer}\.zarr has none"):
+            finished.open(layer, scene.frames[0].name)

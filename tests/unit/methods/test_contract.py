@@ -306,7 +306,7 @@ def test_the_random_numbers_of_others_are_left_alone(name: str, tmp_path: Path) 
     torch.manual_seed(3)
     expected = torch.randn(4)
     torch.manual_seed(3)
-    train(name, tmp_path, steps=1)
+    train(name, tmp_path, steps=1).encoder()
     assert torch.equal(torch.randn(4), expected)
 
 
@@ -354,6 +354,30 @@ def test_no_steps_leave_the_start(name: str, tmp_path: Path) -> None:
     assert found.trained.losses.shape == (0,)
     assert found.trained.check_steps.tolist() == [0]
     assert np.isfinite(latents_of(found.encoder(), IMAGES[0])).all()
+
+
+def test_a_training_that_collapses_ends_as_its_start(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = train(name, tmp_path / "start", steps=0)
+    monkeypatch.setattr(watching, "ALARM_ENTROPY", 2.0)  # every check is a collapse
+    found = train(name, tmp_path / "collapsed", steps=9)
+    assert found.trained.ending == "floor"
+    assert len(found.trained.losses) == 6  # two roll-backs are allowed
+    np.testing.assert_array_equal(found.trained.prototypes[-1], start.trained.prototypes[-1])
+    np.testing.assert_array_equal(found.trained.masses[-1], start.trained.masses[-1])
+    np.testing.assert_array_equal(
+        latents_of(found.encoder(), IMAGES[0]), latents_of(start.encoder(), IMAGES[0])
+    )
+
+
+def test_low_precision_gives_numbers_and_the_same_ones(name: str, tmp_path: Path) -> None:
+    first, second = (
+        train(name, tmp_path / each, precision="bfloat16", steps=3) for each in ("a", "b")
+    )
+    assert np.isfinite(first.trained.losses).all()
+    assert np.isfinite(latents_of(first.encoder(), IMAGES[0])).all()
+    assert_same_training(second.trained, first.trained)
 
 
 def test_a_frame_without_data_and_one_of_one_pixel_are_no_obstacle(

@@ -17,8 +17,11 @@ from hsistream.illumination import illuminated
 from hsistream.methods import dgc
 from hsistream.methods.base import Material, Reservoir
 from hsistream.methods.dgc import HALO, component_count, latent_size, load, train
+from hsistream.methods.watching import kmeans_centres
+from hsistream.nn.assignment import balanced_targets
 from hsistream.nn.augment import TURNS
 from hsistream.nn.learner import Mapped
+from hsistream.nn.training import load_average
 from hsistream.scene.crops import CropPair
 from hsistream.sections import DgcSection, TrainingSection
 from tests.unit.methods.material import (
@@ -174,7 +177,7 @@ def test_unit_prototypes_win_the_pixels_of_their_centres() -> None:
         lifted = torch.cat([network.embed(torch.from_numpy(spectra)), torch.ones(1, 3170)])
         latents = nn.functional.normalize(lifted, dim=0)
         found = network.cosines(latents).argmax(dim=0)
-    centres = dgc.kmeans_centres(np.ascontiguousarray(latents.T), 32, 0)
+    centres = kmeans_centres(np.ascontiguousarray(latents.T), 32, 0)
     nearest = ((latents.T[:, None] - torch.from_numpy(centres)) ** 2).sum(dim=2).argmin(dim=1)
     assert float((found == nearest).float().mean()) >= 0.999
 
@@ -436,7 +439,7 @@ def test_balanced_targets_balance_all_pixels_of_a_step(learner: dgc._Learner) ->
     seen = learner.targets(learner.network, pairs, one_by_one())
     scores = torch.cat([part for each in seen for part in each.scores])
     found = torch.cat([part for each in seen for part in each.targets])
-    expected = dgc.balanced_targets(scores, learner._usage, 0.03)
+    expected = balanced_targets(scores, learner._usage, 0.03)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -456,7 +459,7 @@ def test_prototypes_that_nobody_uses_do_not_spoil_balanced_targets(tmp_path: Pat
 def trained_network(settings: DgcSection, material: Material, folder: Path) -> dgc._Network:
     train(settings, TrainingSection(steps=4, warm_up=0), 0, material, work_in(folder))
     network = dgc._Network(settings, material.standard.feature_count, PROTOTYPES)
-    dgc.load_average(folder, network)
+    load_average(folder, network)
     return network
 
 

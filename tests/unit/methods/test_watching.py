@@ -64,7 +64,7 @@ def test_the_crops_of_the_probe_are_looked_at_in_order_with_their_frames() -> No
         seen.append(([crop is each for each in crops].index(True), frame))
         return labelled([frame])
 
-    found = watch.look(cosines, mapped())  # type: ignore[arg-type]
+    found = watch.look(cosines, mapped())
     assert seen == [(0, 2), (1, 0), (2, 1)]
     assert [each.argmax(axis=0).tolist() for each in found] == [[2], [0], [1]]
 

@@ -9,10 +9,11 @@ import pytest
 import torch  # noqa: TID253 the layer of the networks
 from torch import Tensor, nn  # noqa: TID253 the layer of the networks
 
+from hsistream.errors import DivergedError
 from hsistream.events import Event, Progress, StageStarted, Warned
 from hsistream.nn.checkpoint import read_checkpoint
 from hsistream.nn.learner import Schedule
-from hsistream.nn.loop import DivergedError, fit
+from hsistream.nn.loop import fit
 from hsistream.nn.training import part_of, read_training
 from tests.unit.nn.tiny import (
     BATCH,

@@ -40,7 +40,7 @@ Index = NDArray[np.int64]
 def unit(rng: np.random.Generator, *shape: int) -> NDArray[np.float64]:
     """Random vectors of unit length along the first axis."""
     drawn = rng.standard_normal(shape)
-    return drawn / np.linalg.norm(drawn, axis=0)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=0))
 
 
 def nearest(latents: Latents, prototypes: NDArray[np.floating]) -> Index:

@@ -52,7 +52,7 @@ def encoder(learnt: RunDirectory) -> Encoder:
 
 def prototypes_of(run: RunDirectory) -> NDArray[np.float32]:
     found = read_table(run.table(train_stage.TABLE))["prototypes"][-1]
-    return found.astype(np.float32)
+    return np.asarray(found, np.float32)
 
 
 def encoded(

@@ -37,7 +37,7 @@ Tables = NDArray[np.int64]
 def unit(rng: np.random.Generator, *shape: int) -> NDArray[np.float64]:
     """Random vectors of unit length along the first axis."""
     drawn = rng.standard_normal(shape)
-    return drawn / np.linalg.norm(drawn, axis=0)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=0))
 
 
 def direct_margin(
@@ -53,7 +53,7 @@ def direct_margin(
     return found
 
 
-def layer(run: RunDirectory, scene: Scene, frame: int, name: str) -> NDArray[np.generic]:
+def layer(run: RunDirectory, scene: Scene, frame: int, name: str) -> NDArray[np.integer]:
     place = scene.frames[frame]
     return RasterStore(run.labels_uri).read(place.name, name, whole(place.shape))
 

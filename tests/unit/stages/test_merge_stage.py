@@ -18,7 +18,8 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Context, merge
 from hsistream.stages import assign as assign_stage
 from hsistream.stages import train as train_stage
-from hsistream.stages.merge import TABLE, confusion
+from hsistream.stages.cluster import TABLE
+from hsistream.stages.merge import confusion
 from hsistream.stores.tables import Table, read_table, write_table
 
 MERGES = ("diffusion", "ward")

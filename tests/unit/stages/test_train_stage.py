@@ -205,7 +205,7 @@ class Sums:
         shifted = [
             embedded[:, top : top + height, left : left + width] for top, left in np.ndindex(3, 3)
         ]
-        return np.sum(shifted, axis=0, dtype=np.float32)
+        return np.asarray(np.sum(shifted, axis=0, dtype=np.float32))
 
 
 @pytest.mark.parametrize("junk", [0.0, 7e4, np.nan, np.inf])

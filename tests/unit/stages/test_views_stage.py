@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from hsistream.config import Execution, RunConfig
 from hsistream.consensus.views import spatial_view
+from hsistream.errors import DamagedError
 from hsistream.events import ignore
 from hsistream.illumination import features
 from hsistream.runs import LATENTS, RunDirectory
@@ -18,6 +20,7 @@ from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
 from hsistream.sections import ViewsSection
 from hsistream.stages import Context, scene_tiles
+from hsistream.stages import count as count_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.statistics import TABLE as STATISTICS
@@ -258,6 +261,19 @@ def test_latents_may_be_the_only_source(scene: Scene, encoded: tuple[RunConfig, 
     both = views_by_tile(scene, 0, 32, constants, section)
     for name, values in found.items():
         np.testing.assert_array_equal(values, both[name], err_msg=name)
+
+
+@pytest.mark.parametrize("stage", [views_stage, count_stage], ids=["views", "count"])
+def test_latents_with_a_missing_file_are_refused(
+    scene: Scene, encoded: tuple[RunConfig, Constants], learnt: RunDirectory, tmp_path: Path,
+    stage: Any,
+) -> None:  # fmt: skip
+    own = RunDirectory(shutil.copytree(learnt.path, tmp_path / "run"))
+    files = [path for path in Path(own.latents_uri).rglob("c/*/*/*") if path.is_file()]
+    files[0].unlink()
+    context = Context(own, scene, encoded[0], Execution(), 32, 1, None, ignore, "mark")
+    with pytest.raises(DamagedError, match="lacks 1 of its storage files"):
+        stage.run(context)
 
 
 def test_without_latents_none_are_looked_for(learnt: RunDirectory, tmp_path: Path) -> None:
