@@ -125,8 +125,8 @@ class DgcSection(Section):
     """Deep Global Clustering: the robust recipe."""
 
     name: Literal["dgc"]
-    components: Annotated[int, Field(ge=2, le=128)] | None = None
-    """Scores of the stem; None: 16, or 32 above 250 bands."""
+    components: Annotated[int, Field(ge=2, le=128)] = 16
+    """Scores of the stem, as many as there are features at most."""
     hidden: Annotated[int, Field(ge=4, le=256)] = 32
     """Width of the spatial residual."""
     train_stem: bool = False

@@ -84,7 +84,7 @@ Memory = Annotated[
     str | None, typer.Option(help='Limit such as "4 GiB". [default: half of the machine]')
 ]
 DeviceName = Annotated[
-    Device, typer.Option("--device", help="Where networks run; the methods so far have none.")
+    Device, typer.Option("--device", help="Where networks run; auto: a GPU if there is one.")
 ]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run directory. [default: beside the scene]")
@@ -92,6 +92,6 @@ RunOption = Annotated[
 MaxTrainMinutes = Annotated[
     float | None,
     typer.Option(
-        min=0.01, help="Stop training after so long; the map is then of what was learnt so far."
+        min=0.01, help="Stop training after so long; the map is of what was learnt until then."
     ),
 ]

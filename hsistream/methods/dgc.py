@@ -52,16 +52,13 @@ from hsistream.nn.augment import (
 from hsistream.nn.exact import one_thread
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
-from hsistream.nn.spectral import SpectralBranch
+from hsistream.nn.spectral import WIDTH, SpectralBranch
 from hsistream.nn.training import load_average
 from hsistream.sections import DgcSection, TrainingSection
 from hsistream.tiles import Window
 
 HALO = 2
 """Pixels that two convolutions of 3 x 3 look around themselves."""
-
-MANY_FEATURES, FEW_COMPONENTS, MANY_COMPONENTS = 250, 16, 32
-"""Above so many features the stem keeps more components."""
 
 USAGE_MOMENTUM = 0.98
 GUARD_ENTROPY = 0.8
@@ -82,7 +79,9 @@ def training_bytes(settings: DgcSection, features: int) -> int:
     """Memory that one pair of crops needs in a step: both crops, two views, activations."""
     pixels = 2 * 64**2
     wide = settings.hidden + 3 * latent_size(settings, features) + 3 * (settings.prototypes or 64)
-    return 4 * pixels * (6 * features + 4 * wide)
+    lengths = -(-features // 4) + -(-features // 16) + -(-features // 64)
+    branch = 2 * WIDTH * lengths if settings.spectral_branch else 0
+    return 4 * pixels * (6 * features + 4 * wide + branch)
 
 
 def square_bytes(settings: DgcSection, features: int, pixels: int) -> int:
@@ -116,9 +115,8 @@ def load(settings: DgcSection, standard: Standard, folder: Path, device: str) ->
 
 
 def component_count(settings: DgcSection, features: int) -> int:
-    """Choose the number of scores of the stem."""
-    usual = MANY_COMPONENTS if features > MANY_FEATURES else FEW_COMPONENTS
-    return min(settings.components or usual, features)
+    """Count the scores of the stem."""
+    return min(settings.components, features)
 
 
 class _Network(nn.Module):

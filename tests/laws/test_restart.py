@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -62,6 +63,27 @@ def uninterrupted(tiny_run: TinyRun) -> TinyRun:
     return tiny_run
 
 
+@pytest.fixture
+def place(scene: Scene, tmp_path: Path, trained_only: Path) -> Callable[[str, str], Path]:
+    """Give the directory of a new run, or of one that is trained, where a stage needs that."""
+
+    def of(method: str, stage: str) -> Path:
+        if method != "dgc" or stage == "train":
+            return tmp_path / "run"
+        return shutil.copytree(trained_only, tmp_path / "run")
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def trained_only(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of dgc that was stopped after its training."""
+    folder = tmp_path_factory.mktemp("trained-only") / "run"
+    with pytest.raises(KilledError):
+        run(scene, tiny("dgc"), folder, execution=EXECUTION, notify=Killer(0, "encode"))
+    return folder
+
+
 def killed_until_it_ends(
     scene: Scene, config: RunConfig, target: Path, killer: Callable[[], Callable[[Event], None]]
 ) -> int:
@@ -113,16 +135,22 @@ def test_a_run_killed_after_every_few_tiles_ends_the_same(
         ("dgc", "report", 0),
         ("consensus-dgc", "encode", 4),
         ("consensus-dgc", "views", 1),
-        ("dgc-paper", "train", 3),
+        pytest.param("dgc-paper", "train", 3, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_killed_in_any_stage_ends_the_same(
-    uninterrupted: TinyRun, scene: Scene, tmp_path: Path, method: str, stage: str, after: int
+    uninterrupted: TinyRun,
+    scene: Scene,
+    place: Callable[[str, str], Path],
+    method: str,
+    stage: str,
+    after: int,
 ) -> None:
+    target = place(method, stage)
     with pytest.raises(KilledError):
-        run(scene, tiny(method), tmp_path, execution=EXECUTION, notify=Killer(after, stage))
-    assert {each.stage: each.done for each in status(tmp_path)}[stage] is False
-    ended = run(scene, tiny(method), tmp_path, execution=EXECUTION)
+        run(scene, tiny(method), target, execution=EXECUTION, notify=Killer(after, stage))
+    assert {each.stage: each.done for each in status(target)}[stage] is False
+    ended = run(scene, tiny(method), target, execution=EXECUTION)
     assert differing(ended, uninterrupted(method)) == []
 
 
@@ -219,7 +247,7 @@ def test_a_run_killed_after_its_training_does_not_train_again(
 def test_a_training_killed_by_the_system_ends_the_same_when_repeated(
     roomy_scene: Scene, tmp_path: Path
 ) -> None:
-    steps = (("training.steps", 40), ("training.check_every", 10), ("training.pairs", 1))
+    steps = (("training.steps", 30), ("training.check_every", 10), ("training.pairs", 1))
     config, asked = tiny("dgc", *steps), tiny_options("dgc", *steps)
     whole = run(roomy_scene, config, tmp_path / "whole", execution=EXECUTION)
     target = RunDirectory(tmp_path / "killed")

@@ -147,16 +147,9 @@ def test_fewer_kinds_of_pixels_than_prototypes_are_no_obstacle(tmp_path: Path) -
     assert encoder.latent_size == 9
 
 
-@pytest.mark.parametrize(
-    ("features", "asked", "expected"),
-    [(3, None, 3), (16, None, 16), (250, None, 16), (251, None, 32), (301, 7, 7), (5, 7, 5)],
-)
-def test_components_follow_from_the_features_unless_given(
-    features: int, asked: int | None, expected: int
-) -> None:
-    settings = section(components=asked)
-    assert component_count(settings, features) == expected
-    assert latent_size(settings, features) == expected + 1
+@pytest.mark.parametrize(("asked", "features", "found"), [(16, 301, 16), (40, 30, 30), (5, 5, 5)])
+def test_there_are_no_more_components_than_features(asked: int, features: int, found: int) -> None:
+    assert dgc.component_count(section(components=asked), features) == found
 
 
 def test_fewer_directions_than_components_leave_scores_of_zero() -> None:
@@ -543,6 +536,14 @@ def test_the_encoder_gives_what_the_teacher_saw(tmp_path: Path) -> None:
             embedded = encoder.embed(image.spectra.reshape(8, -1), frame).reshape(-1, 40, 40)
             padded = np.pad(embedded, ((0, 0), (HALO, HALO), (HALO, HALO)), mode="edge")
             np.testing.assert_allclose(encoder.refine(padded), expected, atol=1e-5)
+
+
+def test_whatever_is_added_to_the_network_needs_more_memory() -> None:
+    least = dgc.training_bytes(section(), 300)
+    for others in ({"spectral_branch": True}, {"hidden": 64}, {"prototypes": 200}):
+        assert dgc.training_bytes(section(**others), 300) > least
+    activations = 4 * 2 * 64**2 * 32 * (75 + 19 + 5)
+    assert dgc.training_bytes(section(spectral_branch=True), 300) > least + activations
 
 
 def test_a_network_of_other_settings_is_refused(tmp_path: Path) -> None:
