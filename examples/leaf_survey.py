@@ -72,7 +72,8 @@ def tissue_scores(table: NDArray[np.int64]) -> dict[str, float]:
     return {
         "IoU of background and tissue, mean": tissue_iou(table),
         "lesion recall of one label": table[LESION, lesion_label] / table[LESION].sum(),
-        "lesion precision of that label": table[LESION, lesion_label] / table[:, lesion_label].sum(),
+        "lesion precision of that label": table[LESION, lesion_label]
+        / table[:, lesion_label].sum(),
     }
 
 

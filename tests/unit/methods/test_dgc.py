@@ -16,7 +16,7 @@ from hsistream.errors import StoreError
 from hsistream.illumination import illuminated
 from hsistream.methods import dgc
 from hsistream.methods.base import Material, Reservoir
-from hsistream.methods.dgc import HALO, component_count, latent_size, load, train
+from hsistream.methods.dgc import HALO, load, train
 from hsistream.methods.watching import kmeans_centres
 from hsistream.nn.assignment import balanced_targets
 from hsistream.nn.augment import TURNS
@@ -149,7 +149,7 @@ def test_fewer_kinds_of_pixels_than_prototypes_are_no_obstacle(tmp_path: Path) -
 
 @pytest.mark.parametrize(("asked", "features", "found"), [(16, 301, 16), (40, 30, 30), (5, 5, 5)])
 def test_there_are_no_more_components_than_features(asked: int, features: int, found: int) -> None:
-    assert dgc.component_count(section(components=asked), features) == found
+    assert component_count(section(components=asked), features) == found
 
 
 def test_fewer_directions_than_components_leave_scores_of_zero() -> None:
