@@ -34,6 +34,7 @@ laws: $(STAMP)  ## the slow laws: memory, killed runs, real scenes
 bench: $(STAMP)  ## quality and speed tables; needs HSISTREAM_DATA for the first
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/networks.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -32,7 +32,7 @@ from hsistream.tiles import TileGrid, strips
 
 BANDS = 301
 PUBLISHED_S_PER_PAIR = 5.2 / 4
-"""Seconds per crop pair of the authors' program on such a machine, one thread, four pairs a step."""
+"""Seconds per crop pair of the authors' program on such a machine, at four pairs a step."""
 
 MIB = 2**20
 
@@ -69,8 +69,8 @@ def step(folder: Path, repeats: int) -> None:
         seconds = np.diff(marks)[10:-2]
         per_pair = float(np.median(seconds)) / 2
         print(
-            f"step: median {1e3 * 2 * per_pair:.0f} ms, 10 % {1e3 * np.quantile(seconds, 0.1):.0f}, "
-            f"90 % {1e3 * np.quantile(seconds, 0.9):.0f}; per pair {1e3 * per_pair:.0f} ms, "
+            f"step: median {1e3 * 2 * per_pair:.0f} ms, 10 % {1e3 * np.quantile(seconds, 0.1):.0f}"
+            f", 90 % {1e3 * np.quantile(seconds, 0.9):.0f}; per pair {1e3 * per_pair:.0f} ms, "
             f"{PUBLISHED_S_PER_PAIR / per_pair:.0f} times the published program",
             flush=True,
         )

@@ -21,7 +21,7 @@ import hsistream as hs
 from hsistream.readers.labels import read_labels
 
 SCENES = ("salinasA", "salinas150", "samson", "muufl90", "moffett50", "hysu", "enmap_potsdam")
-METHODS = ("kmeans", "consensus")
+METHODS = ("kmeans", "consensus", "consensus-dgc", "dgc")
 
 
 def main() -> None:

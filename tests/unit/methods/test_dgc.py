@@ -149,7 +149,7 @@ def test_fewer_kinds_of_pixels_than_prototypes_are_no_obstacle(tmp_path: Path) -
 
 @pytest.mark.parametrize(("asked", "features", "found"), [(16, 301, 16), (40, 30, 30), (5, 5, 5)])
 def test_there_are_no_more_components_than_features(asked: int, features: int, found: int) -> None:
-    assert component_count(section(components=asked), features) == found
+    assert dgc.component_count(section(components=asked), features) == found
 
 
 def test_fewer_directions_than_components_leave_scores_of_zero() -> None:
