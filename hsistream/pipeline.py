@@ -212,14 +212,10 @@ def _run_stage(stage: Stage, context: Context) -> None:
         stage.run(replace(context, notify=_collecting(context.notify, heard)))
     elapsed_s = time.monotonic() - started
     tiles = len(Ledger(context.run.ledger(stage.name)).finished())
-    done = StageRecord(context.fingerprint, round(elapsed_s, 3), memory.peak_bytes, tiles)
-    context.run.save(
-        replace(
-            manifest,
-            stages={**manifest.stages, stage.name: done},
-            warnings=tuple(dict.fromkeys((*manifest.warnings, *heard))),
-        )
+    done = StageRecord(
+        context.fingerprint, round(elapsed_s, 3), memory.peak_bytes, tiles, tuple(heard)
     )
+    context.run.save(replace(manifest, stages={**manifest.stages, stage.name: done}))
     context.run.forget(stage.name)
     context.notify(StageFinished(stage.name, elapsed_s))
 

@@ -23,6 +23,9 @@ TILES_PX = (1024, 512, 256, 128)
 LATE_BYTES = 160 * 2**20
 """Memory that libraries take after the plan: compiled kernels, codecs, plots."""
 
+NETWORK_BYTES = 192 * 2**20
+"""Memory that the network library takes on top once it has worked."""
+
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
@@ -183,7 +186,8 @@ def _plan(
     """Plan with one tile size and number of workers."""
     tile_px = _fitting(tile_px, scene)
     processes = 1 + (workers if execution.scheduler != "none" else 0)
-    reserved = (resident_bytes() + LATE_BYTES) * processes
+    late = LATE_BYTES + (NETWORK_BYTES if config.encoder else 0)
+    reserved = (resident_bytes() + late) * processes
     stages = []
     for stage in stream(config):
         needs = stage.estimate(scene, config, tile_px)

@@ -23,7 +23,7 @@ from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, StoreError
 from hsistream.files import filing, partial_of, write_text
 
-FORMAT = 1
+FORMAT = 2
 LOCK = "lock"
 
 LABELS = "labels"
@@ -49,6 +49,7 @@ class StageRecord:
     elapsed_s: float
     peak_bytes: int
     tiles: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,12 @@ class Manifest:
     scene_identity: str
     version: str
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the stages warned of, each once."""
+        said = (each for stage in self.stages.values() for each in stage.warnings)
+        return tuple(dict.fromkeys(said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +183,9 @@ class RunDirectory:
                     f"{self.path} has format {facts['format']}, but this version of hsistream "
                     f"reads format {FORMAT}. Use the version that made it, or run again elsewhere."
                 )
-            stages = {name: StageRecord(**record) for name, record in facts["stages"].items()}
+            stages = {name: _record(record) for name, record in facts["stages"].items()}
             del facts["format"]
-            return Manifest(**{**facts, "stages": stages, "warnings": tuple(facts["warnings"])})
+            return Manifest(**{**facts, "stages": stages})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
                 f"{self.manifest_path} cannot be understood. Delete {self.path} and run again."
@@ -311,6 +317,11 @@ class RunDirectory:
                 f"{self.path} holds a run of another scene (identity {found[:8]} there, "
                 f"{identity[:8]} here). Choose another directory with --run."
             )
+
+
+def _record(facts: Mapping[str, Any]) -> StageRecord:
+    """Read what the manifest keeps of a stage."""
+    return StageRecord(**{**facts, "warnings": tuple(facts["warnings"])})
 
 
 def fingerprint(*parts: Any) -> str:

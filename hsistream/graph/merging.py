@@ -44,7 +44,7 @@ class MergeTree:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Moment:
     """Prototypes (prototype, latent) and their masses (prototype,) at one moment of training."""
 
     prototypes: Floats
@@ -95,7 +95,7 @@ def cut_cost(points: Floats, masses: Floats, groups: NDArray[np.int64]) -> float
     return float((masses[:, None] * gaps**2).sum())
 
 
-def steady_cut(history: Sequence[Checkpoint], clusters: int) -> NDArray[np.int64]:
+def steady_cut(history: Sequence[Moment], clusters: int) -> NDArray[np.int64]:
     """Cut the tree at every moment of training, and change the cut only if that pays.
 
     The cut is the most fragile part of over-clustering: a small move of the
@@ -105,7 +105,7 @@ def steady_cut(history: Sequence[Checkpoint], clusters: int) -> NDArray[np.int64
 
     Parameters
     ----------
-    history : sequence of Checkpoint
+    history : sequence of Moment
         From the start to the end of training. At least one has masses; those
         without count for nothing.
     clusters : int
@@ -212,7 +212,7 @@ def _spread(
     return np.asarray(groups[nearest])
 
 
-def _loses_groups(kept: NDArray[np.int64], found: NDArray[np.int64], moment: Checkpoint) -> bool:
+def _loses_groups(kept: NDArray[np.int64], found: NDArray[np.int64], moment: Moment) -> bool:
     """Tell whether a kept cut has fewer groups with mass than a new one."""
     used = moment.masses > 0
     return len(np.unique(kept[used])) < len(np.unique(found[used]))

@@ -49,16 +49,14 @@ from hsistream.nn.augment import (
     turn,
     turn_back,
 )
+from hsistream.nn.dgc_network import HALO, DgcNetwork, component_count
 from hsistream.nn.exact import one_thread
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
-from hsistream.nn.spectral import WIDTH, SpectralBranch
+from hsistream.nn.spectral import WIDTH
 from hsistream.nn.training import load_average
 from hsistream.sections import DgcSection, TrainingSection
 from hsistream.tiles import Window
-
-HALO = 2
-"""Pixels that two convolutions of 3 x 3 look around themselves."""
 
 USAGE_MOMENTUM = 0.98
 GUARD_ENTROPY = 0.8
@@ -114,59 +112,14 @@ def load(settings: DgcSection, standard: Standard, folder: Path, device: str) ->
     return _Encoder(network.to(device), standard, device)
 
 
-def component_count(settings: DgcSection, features: int) -> int:
-    """Count the scores of the stem."""
-    return min(settings.components, features)
-
-
-class _Network(nn.Module):
-    """Stem, spatial residual, lift onto the sphere; and the prototypes."""
-
-    def __init__(self, settings: DgcSection, features: int, prototypes: int) -> None:
-        super().__init__()
-        size = component_count(settings, features)
-        self.stem = nn.Linear(features, size)
-        self.branch = SpectralBranch(features, size) if settings.spectral_branch else None
-        self.widen = nn.Conv2d(size, settings.hidden, 3)
-        self.narrow = nn.Conv2d(settings.hidden, size, 3)
-        self.prototypes = nn.Parameter(torch.zeros(prototypes, size + 1))
-        self.undo = nn.Linear(size + 1, features) if settings.reconstruction else None
-        self.stem.requires_grad_(settings.train_stem)
-
-    def embed(self, spectra: Tensor) -> Tensor:
-        """Score standardised spectra (feature, pixel), (component, pixel)."""
-        scores: Tensor = self.stem.weight @ spectra + self.stem.bias[:, None]
-        return scores if self.branch is None else scores + self.branch(spectra)
-
-    def refine(self, scores: Tensor) -> Tensor:
-        """Turn scores (component, y + 2 halo, x + 2 halo) into unit latents (latent, y, x)."""
-        residual = self.narrow(fn.gelu(self.widen(scores[None])))[0]
-        found = (scores[:, HALO:-HALO, HALO:-HALO] + residual).float()
-        # not fn.normalize: its norm over the first axis takes longer than both convolutions
-        lift = torch.rsqrt(1 + found.square().sum(dim=0, keepdim=True))
-        return torch.cat([found * lift, lift])
-
-    def latents(self, scores: Tensor) -> Tensor:
-        """Turn the scores (component, y, x) of a crop into latents; its edges are repeated."""
-        return self.refine(fn.pad(scores[None], (HALO,) * 4, mode="replicate")[0])
-
-    def unit_prototypes(self) -> Tensor:
-        """Give the prototypes unit length, (prototype, latent)."""
-        return fn.normalize(self.prototypes, dim=1)
-
-    def cosines(self, latents: Tensor) -> Tensor:
-        """Compare latents (latent, ...) with the prototypes, (prototype, pixel)."""
-        return self.unit_prototypes() @ latents.flatten(1)
-
-
-def _network(settings: DgcSection, features: int, seed: int) -> _Network:
+def _network(settings: DgcSection, features: int, seed: int) -> DgcNetwork:
     """Make a network of random weights, and leave the random numbers of others alone."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        return _Network(settings, features, settings.prototypes or 0)
+        return DgcNetwork(settings, features, settings.prototypes or 0)
 
 
-def _start(settings: DgcSection, seed: int, material: Material) -> _Network:
+def _start(settings: DgcSection, seed: int, material: Material) -> DgcNetwork:
     """Make the network that equals k-means on principal components."""
     standard, wanted = material.standard, settings.prototypes or 0
     size = component_count(settings, standard.feature_count)
@@ -212,7 +165,7 @@ class _Learner:
     """What the training loop asks for; see :class:`hsistream.nn.learner.Learner`."""
 
     def __init__(
-        self, settings: DgcSection, seed: int, network: _Network, material: Material
+        self, settings: DgcSection, seed: int, network: DgcNetwork, material: Material
     ) -> None:
         self.network, self._settings, self._seed = network, settings, seed
         self._standard = material.standard
@@ -384,7 +337,7 @@ class _Encoder:
 
     halo = HALO
 
-    def __init__(self, network: _Network, standard: Standard, device: str) -> None:
+    def __init__(self, network: DgcNetwork, standard: Standard, device: str) -> None:
         self._network, self._standard, self._device = network, standard, device
         self.embedding_size = network.stem.out_features
         self.latent_size = self.embedding_size + 1

@@ -29,6 +29,9 @@ LEAST_CROPS = 2
 LARGEST_SHARE = 0.5
 """Most of the blocks that one frame of several may give."""
 
+MOST_RAISED = 4.0
+"""A frame is drawn at most so many times as often as its valid pixels ask for."""
+
 MOST_USES = 4
 """A block gives at most so many pairs per crop that fits into it, or they repeat themselves."""
 
@@ -253,21 +256,26 @@ def draw_places(
 def frame_shares(valid_pixels: Sequence[int]) -> NDArray[np.float64]:
     """Probability of each frame: by its valid pixels, but at most half where there are others.
 
+    No frame gets more than ``MOST_RAISED`` times its share for that: a frame of a
+    few pixels would be seen over and over.
+
     Examples
     --------
     >>> frame_shares([100, 300, 0])
     array([0.5, 0.5, 0. ])
     >>> frame_shares([0, 300])
     array([0., 1.])
+    >>> frame_shares([1, 99])
+    array([0.04, 0.96])
     """
     valid = np.asarray(valid_pixels, float)
     share: NDArray[np.float64] = valid / valid.sum()
     largest = int(share.argmax())
     if share[largest] <= LARGEST_SHARE or np.count_nonzero(valid) == 1:
         return share
-    others = valid.sum() - valid[largest]
-    share = valid / others * (1 - LARGEST_SHARE)
-    share[largest] = LARGEST_SHARE
+    raised = min((1 - LARGEST_SHARE) / (1 - share[largest]), MOST_RAISED)
+    share *= raised
+    share[largest] = 1 - (share.sum() - share[largest])
     return share
 
 

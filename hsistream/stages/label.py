@@ -108,7 +108,7 @@ def layers(clusters: int) -> list[Layer]:
         "no_data": NO_LABEL,
     }
     confidence = {
-        "long_name": "margin between the nearest two cluster centres",
+        "long_name": "margin between the two likeliest clusters",
         "units": "1",
         "scale_factor": 1 / CONFIDENCE_STEPS,
         "_FillValue": NO_CONFIDENCE,

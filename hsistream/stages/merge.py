@@ -9,8 +9,8 @@ from hsistream.config import RunConfig
 from hsistream.consensus.landmarks import suggest_clusters
 from hsistream.events import StageStarted
 from hsistream.graph.merging import (
-    Checkpoint,
     MergeTree,
+    Moment,
     by_mass,
     diffusion_spectrum,
     lookup,
@@ -75,16 +75,14 @@ def confusion(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return total
 
 
-def _history(training: Table, usage: NDArray[np.int64]) -> list[Checkpoint]:
+def _history(training: Table, usage: NDArray[np.int64]) -> list[Moment]:
     """Read the prototypes of every check; the last ones have the masses of the whole scene."""
     kept = [*zip(training["prototypes"], training["masses"], strict=True)]
-    return [Checkpoint(*moment) for moment in kept] + [
-        Checkpoint(kept[-1][0], usage.astype(np.float64))
-    ]
+    return [Moment(*moment) for moment in kept] + [Moment(kept[-1][0], usage.astype(np.float64))]
 
 
 def _diffusion(
-    assigned: Table, history: list[Checkpoint], logits: NDArray[np.float64], config: RunConfig
+    assigned: Table, history: list[Moment], logits: NDArray[np.float64], config: RunConfig
 ) -> Table:
     """Merge by where prototypes meet and how alike they are."""
     used = np.flatnonzero(assigned["usage"])
@@ -108,7 +106,7 @@ def _diffusion(
 
 
 def _ward(
-    assigned: Table, history: list[Checkpoint], logits: NDArray[np.float64], config: RunConfig
+    assigned: Table, history: list[Moment], logits: NDArray[np.float64], config: RunConfig
 ) -> Table:
     """Merge by the prototypes themselves, steadily over the checks of the training."""
     last = history[-1]

@@ -36,6 +36,9 @@ PROBE_SEED = 1_000_003
 
 PADDED_SHOWN = 3
 
+ROUNDING = 1e-9
+"""Squared difference of unit latents below which they are the same: mirrored pixels are."""
+
 ENDINGS = {
     "finished": "finished",
     "stable": "stopped, because the assignments no longer changed,",
@@ -162,7 +165,7 @@ def _neighbour_differences(encoder: Encoder, probe: Probe) -> NDArray[np.float64
             steps = (np.diff(latents, axis=axis) ** 2).sum(axis=0)
             both = np.diff(crop.valid.astype(np.int8), axis=axis - 1) == 0
             mask = both & np.delete(crop.valid, -1, axis=axis - 1)
-            found.append(steps[mask].astype(np.float64))
+            found.append(steps[mask & (steps > ROUNDING)].astype(np.float64))
     return np.concatenate(found)
 
 

@@ -178,7 +178,7 @@ def test_results_that_were_deleted_are_made_again(
     assert stored_bytes(own_run) == stored_bytes(finished)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": 1}', b"null"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": 2}', b"null"])
 @pytest.mark.parametrize("name", ["status", "report", "cluster"])
 def test_a_damaged_manifest_is_no_bug(
     own_run: RunDirectory, scene: Scene, content: bytes, name: str

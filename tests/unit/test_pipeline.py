@@ -455,7 +455,6 @@ def test_a_change_that_was_interrupted_is_not_done_and_can_be_finished(
     assert all(each.done for each in status(own_run.path))
 
 
-@pytest.mark.xfail(reason="a manifest keeps warnings without the stage that they are of")
 def test_warnings_of_another_number_of_clusters_are_forgotten(own_run: RunDirectory) -> None:
     path = own_run.table("assigned")
     table = read_table(path)

@@ -135,7 +135,12 @@ def test_a_run_killed_while_it_began_can_begin_again(tmp_path: Path, left: str) 
 # --- manifest ------------------------------------------------------------------------------
 
 records = st.builds(
-    StageRecord, words(), st.floats(0, 1e6), st.integers(0, 2**50), st.integers(0, 2**40)
+    StageRecord,
+    words(),
+    st.floats(0, 1e6),
+    st.integers(0, 2**50),
+    st.integers(0, 2**40),
+    st.lists(words(), max_size=3).map(tuple),
 )
 manifests = st.builds(
     Manifest,
@@ -143,7 +148,6 @@ manifests = st.builds(
     scene_identity=words(),
     version=words(),
     stages=st.dictionaries(words(), records, max_size=3),
-    warnings=st.lists(words(), max_size=3).map(tuple),
 )
 
 
@@ -172,10 +176,10 @@ def test_a_folder_without_manifest_is_no_run(tmp_path: Path) -> None:
         b"[]",
         b'"text"',
         b"{}",
-        b'{"format": 1, "stages": [], "warnings": []}',
-        b'{"format": 1, "stages": {"views": {}}, "warnings": []}',
-        b'{"format": 1, "stages": {}, "warnings": []}',
-        b'{"format": 1, "stages": {}, "warnings": [], "scene_uri": "\xc3\x28"}',
+        b'{"format": 2, "stages": [], "warnings": []}',
+        b'{"format": 2, "stages": {"views": {}}, "warnings": []}',
+        b'{"format": 2, "stages": {}, "warnings": []}',
+        b'{"format": 2, "stages": {}, "warnings": [], "scene_uri": "\xc3\x28"}',
     ],
 )
 def test_a_damaged_manifest_is_reported_as_damage(tmp_path: Path, content: bytes) -> None:
@@ -201,8 +205,10 @@ def begun(folder: Path, **stages: str) -> RunDirectory:
     """A run whose stages are done with these fingerprints, and that has scores."""
     found = RunDirectory(folder / "run")
     config = RunConfig.make("dgc", settings=[("cluster.clusters", 3)])
-    records = {name: StageRecord(mark, 1.0, 1) for name, mark in stages.items()}
-    found.save(replace(begin(found, config), stages=records, warnings=("beware",)))
+    records = {
+        name: StageRecord(mark, 1.0, 1, warnings=("beware",)) for name, mark in stages.items()
+    }
+    found.save(replace(begin(found, config), stages=records))
     found.report_path.mkdir()
     found.scores_path.write_text("{}")
     return found

@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from hsistream.graph.merging import (
     HYSTERESIS,
-    Checkpoint,
+    Moment,
     by_mass,
     cut_cost,
     diffusion_spectrum,
@@ -217,9 +217,9 @@ def along(*places: float) -> Floats:
     return np.array(places)[:, None]
 
 
-def moved(gap: float) -> Checkpoint:
+def moved(gap: float) -> Moment:
     """Three points: the second lies at 1 from the first and at ``gap`` from the third."""
-    return Checkpoint(along(0, 1, 1 + gap), np.ones(3))
+    return Moment(along(0, 1, 1 + gap), np.ones(3))
 
 
 @pytest.mark.parametrize("cheaper", [0.5, 0.94, 0.951, 0.999, 1.0])
@@ -242,7 +242,7 @@ def test_a_cut_can_change_by_and_by() -> None:
 def test_the_first_cut_is_that_of_the_first_tree() -> None:
     points, masses = random_points(9, 4), random_masses(9, 4)
     expected = lookup(ward_tree(points, masses), points, 4)
-    np.testing.assert_array_equal(steady_cut([Checkpoint(points, masses)], 4), expected)
+    np.testing.assert_array_equal(steady_cut([Moment(points, masses)], 4), expected)
 
 
 @given(st.integers(4, 9), st.integers(1, 4), seeds)
@@ -250,7 +250,7 @@ def test_a_steady_cut_costs_at_most_a_twentieth_more_than_the_last_tree(
     count: int, clusters: int, seed: int
 ) -> None:
     history = [
-        Checkpoint(random_points(count, seed + n), random_masses(count, seed + n)) for n in range(4)
+        Moment(random_points(count, seed + n), random_masses(count, seed + n)) for n in range(4)
     ]
     last = history[-1]
     free = lookup(ward_tree(last.prototypes, last.masses), last.prototypes, clusters)
@@ -262,7 +262,7 @@ def test_a_cut_that_leaves_a_group_without_mass_is_given_up() -> None:
     axes = np.eye(30)
     axes[0] *= 50
     start, later = np.ones(30), np.r_[0.0, np.ones(29)]
-    history = [Checkpoint(axes, start), Checkpoint(axes, later)]
+    history = [Moment(axes, start), Moment(axes, later)]
     free = lookup(ward_tree(axes, later), axes, 2)
     one = np.zeros(30, np.int64)
     assert cut_cost(axes, later, free) > HYSTERESIS * cut_cost(axes, later, one)
@@ -272,18 +272,18 @@ def test_a_cut_that_leaves_a_group_without_mass_is_given_up() -> None:
 
 def test_a_group_whose_prototypes_are_no_longer_used_goes_with_its_nearest() -> None:
     places = along(0, 1, 9, 10)
-    start = Checkpoint(places, np.ones(4))
-    later = Checkpoint(places, np.array([1.0, 1, 0, 0]))
+    start = Moment(places, np.ones(4))
+    later = Moment(places, np.array([1.0, 1, 0, 0]))
     assert steady_cut([start, later], 1).tolist() == [0, 0, 0, 0]
     found = steady_cut([start, later], 2)
     assert found.tolist() == [0, 1, 1, 1]
-    alone = Checkpoint(places, np.array([0.0, 0, 0, 5]))
+    alone = Moment(places, np.array([0.0, 0, 0, 5]))
     assert steady_cut([start, alone], 3).tolist() == [0, 0, 0, 0]
 
 
 def test_a_moment_at_which_nothing_was_seen_counts_for_nothing() -> None:
-    seen = Checkpoint(random_points(5, 0), np.ones(5))
-    blind = Checkpoint(random_points(5, 1), np.zeros(5))
+    seen = Moment(random_points(5, 0), np.ones(5))
+    blind = Moment(random_points(5, 1), np.zeros(5))
     expected = steady_cut([seen], 3)
     np.testing.assert_array_equal(steady_cut([blind, seen], 3), expected)
     np.testing.assert_array_equal(steady_cut([seen, blind], 3), expected)

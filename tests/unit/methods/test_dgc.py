@@ -16,10 +16,11 @@ from hsistream.errors import StoreError
 from hsistream.illumination import illuminated
 from hsistream.methods import dgc
 from hsistream.methods.base import Material, Reservoir
-from hsistream.methods.dgc import HALO, load, train
+from hsistream.methods.dgc import load, train
 from hsistream.methods.watching import kmeans_centres
 from hsistream.nn.assignment import balanced_targets
 from hsistream.nn.augment import TURNS
+from hsistream.nn.dgc_network import HALO, DgcNetwork, component_count
 from hsistream.nn.learner import Mapped
 from hsistream.nn.training import load_average
 from hsistream.scene.crops import CropPair
@@ -74,7 +75,7 @@ def inspect(learner: dgc._Learner) -> None:
         learner.inspect(learner.network, one_by_one())
 
 
-def latents_of(network: dgc._Network, standardised: NDArray[np.float32]) -> Tensor:
+def latents_of(network: DgcNetwork, standardised: NDArray[np.float32]) -> Tensor:
     with torch.no_grad():
         valid = torch.ones(standardised.shape[1:])
         return dgc._latents(network, torch.from_numpy(standardised), valid)
@@ -149,7 +150,7 @@ def test_fewer_kinds_of_pixels_than_prototypes_are_no_obstacle(tmp_path: Path) -
 
 @pytest.mark.parametrize(("asked", "features", "found"), [(16, 301, 16), (40, 30, 30), (5, 5, 5)])
 def test_there_are_no_more_components_than_features(asked: int, features: int, found: int) -> None:
-    assert dgc.component_count(section(components=asked), features) == found
+    assert component_count(section(components=asked), features) == found
 
 
 def test_fewer_directions_than_components_leave_scores_of_zero() -> None:
@@ -449,9 +450,9 @@ def test_prototypes_that_nobody_uses_do_not_spoil_balanced_targets(tmp_path: Pat
 # --- what is trained -----------------------------------------------------------------------
 
 
-def trained_network(settings: DgcSection, material: Material, folder: Path) -> dgc._Network:
+def trained_network(settings: DgcSection, material: Material, folder: Path) -> DgcNetwork:
     train(settings, TrainingSection(steps=4, warm_up=0), 0, material, work_in(folder))
-    network = dgc._Network(settings, material.standard.feature_count, PROTOTYPES)
+    network = DgcNetwork(settings, material.standard.feature_count, PROTOTYPES)
     load_average(folder, network)
     return network
 

@@ -168,8 +168,10 @@ def test_frames_have_their_share(valid_pixels: list[int]) -> None:
     shares, valid = frame_shares(valid_pixels), np.asarray(valid_pixels)
     assert shares.sum() == pytest.approx(1)
     assert np.array_equal(shares > 0, valid > 0)
+    natural = valid / valid.sum()
+    assert np.all(shares <= 4 * natural + 1e-12)
     if np.count_nonzero(valid) > 1:
-        assert shares.max() <= 0.5 + 1e-12
+        assert shares.max() <= max(0.5, 1 - 4 * (1 - natural.max())) + 1e-12
     others = np.arange(len(valid)) != valid.argmax()
     if valid[others].any():
         np.testing.assert_allclose(

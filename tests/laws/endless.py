@@ -1,0 +1,116 @@
+"""Scenes of any size that cost the disk of one storage file, and trainings on them.
+
+Every storage file of such a scene is the same one under another name. A training
+runs in a process of its own, which is this module:
+``python -m tests.laws.endless SCENE RUN FOLDER STEPS AMPLIFICATION``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.events import Event, Progress
+from hsistream.methods import load_method
+from hsistream.methods.base import Material, Work
+from hsistream.runs import RunDirectory
+from hsistream.runtime.memory import resident_bytes
+from hsistream.scene.crops import open_crops
+from hsistream.scene.layout import create_frame
+from hsistream.scene.scene import SPECTRA, VALID, Scene, root_attributes
+from hsistream.scene.source import FrameHeader
+from hsistream.stages import statistics, train
+from hsistream.stores import arrays
+from hsistream.stores.tables import read_table
+
+
+def repeated(pattern: Scene, uri: Path, side_px: int) -> Scene:
+    """Repeat a scene of one storage file down and across, to one frame of ``side_px``."""
+    (frame,) = pattern.frames
+    assert frame.shape == (pattern.shard_px, pattern.shard_px)
+    assert frame.valid_pixels == pattern.shard_px**2
+    large = replace(
+        pattern,
+        uri=str(uri),
+        identity=f"{pattern.identity}-{side_px}",
+        frames=(replace(frame, shape=(side_px, side_px), valid_pixels=side_px**2),),
+    )
+    header = FrameHeader(frame.name, (side_px, side_px), pattern.bands, np.dtype(pattern.dtype))
+    root = arrays.create_group(str(uri), root_attributes(large))
+    create_frame(root, header, header, pattern.chunk_px, pattern.shard_px)
+    for layer, leading in ((SPECTRA, "c/0"), (VALID, "c")):
+        stored = Path(pattern.uri) / frame.name / layer / leading / "0" / "0"
+        places = range(-(-side_px // pattern.shard_px))
+        for row, column in product(places, places):
+            place = uri / frame.name / layer / leading / str(row) / str(column)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(stored, place)
+    return Scene.open(uri)
+
+
+def train_on(scene: Scene, config: RunConfig, statistics_of: RunDirectory, folder: Path) -> None:
+    """Train as the stage does, with the statistics of another scene, and print what it took."""
+    assert config.encoder is not None, "asked only with a network"
+    counts = _full_counts(scene)
+    standard = train.standard_of(read_table(statistics_of.table(statistics.STANDARD)))
+    stream = open_crops(scene, train._crops(config), counts)
+    material = Material(
+        replace(standard, group_of_frame=np.zeros(1, np.int64)),
+        train._reservoir(statistics_of),
+        train._probe(scene, config, counts),
+        stream.batches,
+    )
+    seen: list[int] = [0]
+
+    def look(event: Event) -> None:
+        if isinstance(event, Progress):
+            seen.append(resident_bytes())
+
+    work = Work(folder, "endless", 2, "cpu", look)
+    method = load_method(config.encoder.name)
+    method.train(config.encoder, config.training, config.seed, material, work)
+    facts = {
+        "peak_bytes": _peak_bytes(),
+        "between_steps_bytes": max(seen),
+        "amplification": stream.counters.amplification,
+    }
+    sys.stdout.write(json.dumps(facts))
+
+
+def _full_counts(scene: Scene) -> list[NDArray[np.int32]]:
+    """Valid pixels of every chunk of a frame without gaps, (chunk row, chunk column)."""
+    side_px = scene.frames[0].shape[0]
+    edges = np.minimum(np.arange(0, side_px, scene.chunk_px) + scene.chunk_px, side_px)
+    extents = np.diff(edges, prepend=0)
+    return [np.outer(extents, extents).astype(np.int32)]
+
+
+def _peak_bytes() -> int:
+    """Largest resident memory of this process since it began; that of its parent is none of it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM"))
+    return 1024 * int(peak)
+
+
+def main() -> None:
+    """Train in this process."""
+    scene, of, folder, steps, amplification = sys.argv[1:]
+    settings = [
+        ("cluster.clusters", 4),
+        ("training.steps", int(steps)),
+        ("training.amplification", float(amplification)),
+    ]
+    config = RunConfig.make("dgc", settings=settings)
+    train_on(Scene.open(scene), config, RunDirectory(of), Path(folder))
+
+
+if __name__ == "__main__":
+    main()
