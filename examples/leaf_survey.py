@@ -1,6 +1,7 @@
 """A leaf survey: eight frames of leaves on a belt, one label space, lesions of 3 %.
 
-Run with: python examples/leaf_survey.py [FOLDER] [--frames N] [--clusters K] [--seed S]
+Run with: python examples/leaf_survey.py [FOLDER] [--frames N] [--size PX] [--bands N]
+[--clusters K] [--steps N] [--seed S]
 
 The exposure differs from frame to frame and all frames show the same
 materials, so spectra are standardised per frame. A network is trained on
@@ -31,23 +32,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--size", type=int, default=256, help="height and width of a frame, px")
+    parser.add_argument("--bands", type=int, default=301)
     parser.add_argument("--clusters", type=int, default=len(MATERIALS))
+    parser.add_argument("--steps", type=int, help="of the training")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    frames = leaf_frames(asked.frames, asked.size, asked.bands)
+    settings = [
+        ("cluster.clusters", asked.clusters),
+        ("statistics.by", "frame"),
+        ("seed", asked.seed),
+        *([] if asked.steps is None else [("training.steps", asked.steps)]),
+    ]
+    config = hs.RunConfig.make("dgc", settings=settings)
     if asked.folder:
-        survey(asked.folder, asked.frames, asked.clusters, asked.seed)
+        survey(asked.folder, frames, config)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        survey(Path(scratch), asked.frames, asked.clusters, asked.seed)
+        survey(Path(scratch), frames, config)
 
 
-def survey(folder: Path, count: int, clusters: int, seed: int) -> dict[str, float]:
-    """Cluster ``count`` frames and compare with the truth."""
-    frames = leaf_frames(count)
+def survey(folder: Path, frames: list[LeafFrame], config: hs.RunConfig) -> dict[str, float]:
+    """Cluster frames and compare with the truth."""
     path = folder / "leaves.zarr"
     scene = hs.Scene.open(path) if path.exists() else hs.ingest(frames, path)
-    settings = [("cluster.clusters", clusters), ("statistics.by", "frame"), ("seed", seed)]
-    run = hs.run(scene, hs.RunConfig.make("dgc", settings=settings), folder / f"run-{seed}")
+    run = hs.run(scene, config, folder / f"run-{config.seed}")
     scores = hs.evaluate(run.path, {frame.header.name: frame.truth() for frame in frames})
     table = contingency(run, frames)
     found = {"overall accuracy": scores.oa, **tissue_scores(table), **two_clusters(run, frames)}

@@ -224,8 +224,8 @@ class TrainingSection(Section):
     """Checks in a row without a change after which training stops."""
     rollbacks: Annotated[int, Field(ge=0, le=10)] = 2
     """Collapses after which training goes on from its best state."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 on a GPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic of the losses; bfloat16 is for a GPU, and changes the result a little."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Stop after so long; the result then depends on the speed of the machine."""
     amplification: Annotated[float, Field(gt=0, le=100)] = 1.0

@@ -25,6 +25,9 @@ from hsistream.stages.statistics import brightness_advice
 
 MIB = 2**20
 FRAMES_SHOWN = 12
+RESOLVED = ("prototypes = ", "least = ")
+"""Beginnings of settings that are filled in from others."""
+
 PIPED_WIDTH = 200
 """Columns of a table that no terminal shows."""
 
@@ -198,4 +201,5 @@ def settings(method: str | None) -> None:
         example = "clusters = 8"
         text = RunConfig.make(method, settings=[("cluster.clusters", 8)]).to_toml()
         text = text.replace(example, f"{example}  # an example: this method needs the number")
-    say(text.rstrip())
+    # what follows from the number of clusters must not be frozen in a file for any number
+    say("\n".join(line for line in text.splitlines() if not line.startswith(RESOLVED)))

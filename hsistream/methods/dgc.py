@@ -96,7 +96,7 @@ def train(
     done = fit(
         learner,
         material.batches,
-        schedule_of(training, work.device),
+        schedule_of(training),
         work.folder,
         fingerprint=work.fingerprint,
         threads=work.threads,

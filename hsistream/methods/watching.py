@@ -6,7 +6,7 @@ Shared by the networks with prototypes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -124,10 +124,8 @@ def kmeans_centres(points: NDArray[np.float32], centres: int, seed: int) -> NDAr
     return np.asarray(model.cluster_centers_, np.float32)
 
 
-def schedule_of(training: TrainingSection, device: str) -> Schedule:
+def schedule_of(training: TrainingSection) -> Schedule:
     """Turn the settings of a training into the schedule of the loop."""
-    fast = training.precision == "bfloat16" or (training.precision == "auto" and device == "cuda")
-    precision: Literal["float32", "bfloat16"] = "bfloat16" if fast else "float32"
     return Schedule(
         steps=training.steps,
         learning_rate=training.learning_rate,
@@ -138,7 +136,7 @@ def schedule_of(training: TrainingSection, device: str) -> Schedule:
         check_every=training.check_every,
         patience=training.patience,
         rollbacks=training.rollbacks,
-        precision=precision,
+        precision=training.precision,
         minutes=training.minutes,
     )
 

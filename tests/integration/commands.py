@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hsistream.cli.app import app
+from hsistream.config import RunConfig
+from hsistream.presets import PRESETS
+from hsistream.stages.table import stream
 
 QUIET = ("--progress", "none")
 
@@ -76,5 +79,10 @@ def process(*arguments: object, **options: Any) -> Outcome:
 
 def _is_progress(line: str) -> bool:
     """Tell progress and warnings from errors."""
-    words = ("warning", "ingest", "statistics", "views", "codebooks", "count", "cluster", "label")
-    return line.startswith(tuple(f"{word}: " for word in (*words, "report")))
+    stages = {stage.name for name in PRESETS for stage in stream(_with_clusters(name))}
+    return line.startswith(tuple(f"{word}: " for word in ("warning", "ingest", *stages)))
+
+
+def _with_clusters(method: str) -> RunConfig:
+    """Configure a preset, also one that cannot estimate the number of clusters."""
+    return RunConfig.make(method, settings=[("cluster.clusters", 2)])

@@ -9,16 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import Execution
 from hsistream.pipeline import run
+from hsistream.presets import PRESETS
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.ingest import IngestOptions, ingest
 from hsistream.scene.scene import Scene
 from tests.integration.commands import QUIET, MakeScene, command
+from tests.laws.requests import tiny, tiny_options
 from tests.laws.results import layer
 from tests.strategies import array_source
 
 Cube = NDArray[Any]
+
+each_head = pytest.mark.parametrize("method", ["consensus", "dgc"])
+each_network = pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
 
 
 def _fields(shape: tuple[int, int] = (24, 31), bands: int = 9) -> Cube:
@@ -30,10 +35,13 @@ def _fields(shape: tuple[int, int] = (24, 31), bands: int = 9) -> Cube:
     return cube.astype(np.float32)
 
 
-def _cluster(scene: Path, *options: object) -> tuple[RunDirectory, list[NDArray[Any]]]:
+def _cluster(
+    scene: Path, *options: object, method: str = "consensus", clusters: int | None = 3
+) -> tuple[RunDirectory, list[NDArray[Any]]]:
     """Cluster by the command line and return the labels of every frame."""
     target = scene.with_suffix(".run")
-    outcome = command("cluster", scene, "--run", target, *QUIET, *options)
+    asked = (*tiny_options(method, clusters=clusters), *options)
+    outcome = command("cluster", scene, "--run", target, *QUIET, *asked)
     assert outcome.code == 0, outcome.err
     assert command("status", target).code == 0
     done = RunDirectory(target)
@@ -41,13 +49,14 @@ def _cluster(scene: Path, *options: object) -> tuple[RunDirectory, list[NDArray[
     return done, layer(done, Scene.open(scene))
 
 
-def test_values_that_are_not_finite_are_no_data(make_scene: MakeScene) -> None:
+@each_head
+def test_values_that_are_not_finite_are_no_data(make_scene: MakeScene, method: str) -> None:
     cube = _fields()
     cube[3:6, 4:9] = np.nan
     cube[10, 10, 2] = np.inf
     cube[11, 11, 3] = -np.inf
     missing = ~np.isfinite(cube).all(axis=2)
-    _, (labels,) = _cluster(make_scene(cube), "--clusters", 3)
+    _, (labels,) = _cluster(make_scene(cube), method=method)
     np.testing.assert_array_equal(labels == NO_LABEL, missing)
     assert set(np.unique(labels[~missing])) == {0, 1, 2}
 
@@ -57,57 +66,76 @@ def test_a_stated_value_is_no_data(make_scene: MakeScene) -> None:
     cube[:4] = -9999
     scene = make_scene(cube, "--no-data", -9999)
     assert Scene.open(scene).no_data == -9999
-    _, (labels,) = _cluster(scene, "--clusters", 3)
+    _, (labels,) = _cluster(scene)
     assert (labels[:4] == NO_LABEL).all()
     assert (labels[4:] != NO_LABEL).all()
 
 
-def test_a_band_that_is_mostly_missing_is_bad_and_costs_no_pixel(make_scene: MakeScene) -> None:
+@each_head
+def test_a_band_that_is_mostly_missing_is_bad_and_costs_no_pixel(
+    make_scene: MakeScene, method: str
+) -> None:
     cube = _fields()
     cube[..., 4] = np.nan
     scene = make_scene(cube)
     assert [not good for good in Scene.open(scene).good_bands].index(True) == 4
-    _, (labels,) = _cluster(scene, "--clusters", 3)
+    _, (labels,) = _cluster(scene, method=method)
     assert (labels != NO_LABEL).all()
 
 
 def test_a_constant_band_changes_no_label(make_scene: MakeScene) -> None:
     cube = _fields()
-    _, (expected,) = _cluster(make_scene(cube), "--clusters", 3)
+    _, (expected,) = _cluster(make_scene(cube))
     flat = np.insert(cube, 4, 7.0, axis=2)
-    _, (labels,) = _cluster(make_scene(flat, name="flat"), "--clusters", 3)
+    _, (labels,) = _cluster(make_scene(flat, name="flat"))
     np.testing.assert_array_equal(labels, expected)
 
 
-@pytest.mark.parametrize("method", ["consensus", "kmeans"])
+@pytest.mark.parametrize("steps", [0, 4])
+def test_a_constant_band_hardly_changes_what_a_network_sees(
+    make_scene: MakeScene, steps: int
+) -> None:
+    """The noise of a training is drawn for one band more."""
+    cube, asked = _fields(), ("--set", f"training.steps={steps}")
+    _, (expected,) = _cluster(make_scene(cube), *asked, method="dgc")
+    flat = np.insert(cube, 4, 7.0, axis=2)
+    _, (labels,) = _cluster(make_scene(flat, name="flat"), *asked, method="dgc")
+    assert (labels == expected).mean() >= 0.99
+
+
+@pytest.mark.parametrize("method", list(PRESETS))
 @pytest.mark.parametrize("bands", [1, 2])
 def test_few_bands_suffice(make_scene: MakeScene, bands: int, method: str) -> None:
-    cube = _fields(bands=bands)
-    _, (labels,) = _cluster(make_scene(cube), "--clusters", 3, "--method", method)
+    _, (labels,) = _cluster(make_scene(_fields(bands=bands)), method=method)
     third = labels.shape[1] // 3
     parts = [labels[:, :third], labels[:, third + 1 : 2 * third], labels[:, -third + 1 :]]
     assert len({int(np.bincount(part.ravel()).argmax()) for part in parts}) == 3
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (2, 2), (3, 5), (1, 3)])
-@pytest.mark.parametrize("clusters", [2, None])
+@pytest.mark.parametrize(
+    ("method", "clusters"), [("consensus", 2), ("consensus", None), ("dgc", 2), ("dgc", None)]
+)
 def test_scenes_smaller_than_everything(
-    make_scene: MakeScene, shape: tuple[int, int], clusters: int | None
+    make_scene: MakeScene, shape: tuple[int, int], method: str, clusters: int | None
 ) -> None:
-    options = ("--clusters", clusters) if clusters else ()
-    _, (labels,) = _cluster(make_scene(_fields((40, 40))[: shape[0], : shape[1]]), *options)
+    scene = make_scene(_fields((40, 40))[: shape[0], : shape[1]])
+    _, (labels,) = _cluster(scene, method=method, clusters=clusters)
     assert labels.shape == shape
     assert (labels != NO_LABEL).all()
     assert labels.max() < (clusters or shape[0] * shape[1])
 
 
-def test_one_cluster_is_one_label(make_scene: MakeScene) -> None:
-    _, (labels,) = _cluster(make_scene(_fields()), "--clusters", 1)
+@pytest.mark.parametrize("method", list(PRESETS))
+def test_one_cluster_is_one_label(make_scene: MakeScene, method: str) -> None:
+    done, (labels,) = _cluster(make_scene(_fields()), method=method, clusters=1)
     assert (labels == 0).all()
+    assert done.config().cluster.clusters == 1
 
 
-def test_the_number_of_clusters_is_estimated(make_scene: MakeScene) -> None:
-    done, (labels,) = _cluster(make_scene(_fields((40, 60))))
+@each_head
+def test_the_number_of_clusters_is_estimated(make_scene: MakeScene, method: str) -> None:
+    done, (labels,) = _cluster(make_scene(_fields((40, 60))), method=method, clusters=None)
     assert done.config().cluster.clusters is None
     assert 2 <= len(np.unique(labels)) <= 12
 
@@ -126,12 +154,27 @@ def test_fewer_kinds_of_pixels_than_clusters_is_a_warning(make_scene: MakeScene)
     assert len(np.unique(labels)) == 3
 
 
+@each_network
+@pytest.mark.parametrize("clusters", [3, 5])
+def test_fewer_kinds_of_pixels_than_prototypes(
+    make_scene: MakeScene, method: str, clusters: int
+) -> None:
+    """The network alone tells the edge of a field from its inside."""
+    cube = np.repeat(np.repeat(_fields((1, 3)), 20, axis=0), 7, axis=1)
+    done, (labels,) = _cluster(make_scene(cube), method=method, clusters=clusters)
+    found = np.unique(labels)
+    assert set(found) == set(range(len(found)))
+    assert len(found) <= clusters
+    warned = f"{clusters} clusters were asked for" in " ".join(done.manifest().warnings)
+    assert warned == (len(found) < clusters)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", ">i2", "uint32", "float16", "float64"])
 def test_numbers_of_any_kind_are_read(make_scene: MakeScene, dtype: str) -> None:
     cube = _fields()
     if dtype in ("int8", "uint8"):
         cube = cube / 8
-    _, (labels,) = _cluster(make_scene(cube.astype(dtype)), "--clusters", 3)
+    _, (labels,) = _cluster(make_scene(cube.astype(dtype)))
     assert set(np.unique(labels)) == {0, 1, 2}
 
 
@@ -168,22 +211,87 @@ REFUSED_BY_CLUSTER = {
 }
 
 
+@each_head
 @pytest.mark.parametrize(
     ("cube", "clusters", "code", "named"), REFUSED_BY_CLUSTER.values(), ids=list(REFUSED_BY_CLUSTER)
 )
 def test_a_scene_that_cannot_be_divided_is_refused(
-    make_scene: MakeScene, cube: Cube, clusters: int, code: int, named: str
+    make_scene: MakeScene, cube: Cube, clusters: int, code: int, named: str, method: str
 ) -> None:
     scene = make_scene(cube)
     target = scene.with_suffix(".run")
-    asked = ("cluster", scene, "--run", target, "--clusters", clusters, *QUIET)
+    asked = ("cluster", scene, "--run", target, *tiny_options(method, clusters=clusters), *QUIET)
     assert named in command(*asked).refusal(code)
     assert command("status", target).code in (1, 3)
+    assert target.exists() == (code == 1)
+
+
+@each_head
+def test_one_valid_pixel_is_no_scene_to_divide(make_scene: MakeScene, method: str) -> None:
+    valid = np.zeros((24, 31), bool)
+    valid[7, 9] = True
+    scene = make_scene(_fields(), valid=valid)
+    options = (*tiny_options(method, clusters=1), "--run", scene.with_suffix(".run"), *QUIET)
+    assert "constant over its 1 valid pixels" in command("cluster", scene, *options).refusal(1)
+
+
+@each_network
+def test_two_valid_pixels_can_be_divided(make_scene: MakeScene, method: str) -> None:
+    valid = np.zeros((24, 31), bool)
+    valid[7, 2] = valid[20, 29] = True
+    _, (labels,) = _cluster(make_scene(_fields(), valid=valid), method=method, clusters=2)
+    assert {int(labels[7, 2]), int(labels[20, 29])} == {0, 1}
+    assert (labels[~valid] == NO_LABEL).all()
+
+
+# Frames smaller than a crop
+
+
+@each_network
+def test_frames_smaller_than_a_crop_are_told_of(
+    make_scene: MakeScene, capfd: pytest.CaptureFixture[str], method: str
+) -> None:
+    scene = make_scene(_fields((10, 10)))
+    asked = (*tiny_options(method), "--run", scene.with_suffix(".run"), "--progress", "log")
+    outcome = command("cluster", scene, *asked)
+    assert outcome.code == 0, outcome.err
+    told = "train: frame smaller than a crop of 64 px, continued by reflection"
+    assert told in outcome.err
+    assert told in RunDirectory(scene.with_suffix(".run")).log_path.read_text()
+    (labels,) = layer(RunDirectory(scene.with_suffix(".run")), Scene.open(scene))
+    assert set(np.unique(labels)) == {0, 1, 2}
+
+
+@each_network
+@pytest.mark.parametrize("by", ["scene", "frame"])
+def test_many_small_frames_are_one_scene(tmp_path: Path, method: str, by: str) -> None:
+    """Among them an empty one, one of a single pixel, and one of a single row."""
+    shapes = [(10, 9 + number) for number in range(9)] + [(1, 1), (1, 40)]
+    cubes = [_fields(shape).transpose(2, 0, 1) for shape in shapes]
+    masks = [np.ones(shape, bool) for shape in shapes]
+    masks[4][:] = False
+    sources = [
+        array_source(cube, f"frame{number}", mask=mask)
+        for number, (cube, mask) in enumerate(zip(cubes, masks, strict=True))
+    ]
+    ingest(sources, tmp_path / "scene.zarr")
+    options = ("--statistics", by)
+    done, maps = _cluster(tmp_path / "scene.zarr", *options, method=method)
+    for labels, valid in zip(maps, masks, strict=True):
+        np.testing.assert_array_equal(labels != NO_LABEL, valid)
+    assert set(np.unique(np.concatenate([each.ravel() for each in maps]))) == {0, 1, 2, NO_LABEL}
+    told = [
+        line for line in done.log_path.read_text().splitlines() if "smaller than a crop" in line
+    ]
+    assert "and 7 more" in told[0]
 
 
 @pytest.mark.usefixtures("small_storage")
-@pytest.mark.parametrize("padding", ["zero", "masked", "zero and kept"])
-def test_storage_files_without_data_are_complete(tmp_path: Path, padding: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "padding"),
+    [*(("consensus", each) for each in ("zero", "masked", "zero and kept")), ("dgc", "masked")],
+)
+def test_storage_files_without_data_are_complete(tmp_path: Path, method: str, padding: str) -> None:
     cube = _fields((70, 70)).transpose(2, 0, 1).copy()
     cube[:, :40, :40] = 0
     mask = np.ones((70, 70), bool)
@@ -194,8 +302,7 @@ def test_storage_files_without_data_are_complete(tmp_path: Path, padding: str) -
     scene = ingest([source], tmp_path / "scene.zarr", options)
     assert scene.shard_px < 40
     scene.check_complete()
-    config = RunConfig.make(settings=[("cluster.clusters", 3)])
-    done = run(scene, config, tmp_path / "run", execution=Execution(tile_px=32, threads=2))
+    done = run(scene, tiny(method), tmp_path / "run", execution=Execution(tile_px=32, threads=2))
     (labels,) = layer(done, scene)
     empty = padding != "zero and kept"
     assert ((labels[:40, :40] == NO_LABEL) == empty).all()
@@ -204,12 +311,15 @@ def test_storage_files_without_data_are_complete(tmp_path: Path, padding: str) -
     assert len(files) == 9
 
 
+@each_head
 @pytest.mark.parametrize("name", ["moffett50", "salton_roi_nan", "berlin_hires4"])
-def test_real_scenes_with_peculiarities(data_folder: Path, tmp_path: Path, name: str) -> None:
+def test_real_scenes_with_peculiarities(
+    data_folder: Path, tmp_path: Path, name: str, method: str
+) -> None:
     scene = tmp_path / f"{name}.zarr"
     asked = ("ingest", data_folder / f"{name}.npz", scene, *QUIET)
     assert command(*asked).code == 0
-    _, (labels,) = _cluster(scene, "--clusters", 3, "--set", "reservoir.pixels=5000")
+    _, (labels,) = _cluster(scene, "--set", "reservoir.pixels=5000", method=method)
     with np.load(data_folder / f"{name}.npz") as file:
         assert labels.shape == file["cube"].shape[:2]
         assert ((labels == NO_LABEL) | file["valid"]).all()

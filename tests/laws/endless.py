@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.events import Event, Progress
+from hsistream.events import ignore
 from hsistream.methods import load_method
 from hsistream.methods.base import Material, Work
+from hsistream.planning import LATE_BYTES
 from hsistream.runs import RunDirectory
 from hsistream.runtime.memory import resident_bytes
 from hsistream.scene.crops import open_crops
@@ -56,41 +57,47 @@ def repeated(pattern: Scene, uri: Path, side_px: int) -> Scene:
     return Scene.open(uri)
 
 
-def train_on(scene: Scene, config: RunConfig, statistics_of: RunDirectory, folder: Path) -> None:
-    """Train as the stage does, with the statistics of another scene, and print what it took."""
-    assert config.encoder is not None, "asked only with a network"
-    counts = _full_counts(scene)
-    standard = train.standard_of(read_table(statistics_of.table(statistics.STANDARD)))
-    stream = open_crops(scene, train._crops(config), counts)
-    material = Material(
-        replace(standard, group_of_frame=np.zeros(1, np.int64)),
-        train._reservoir(statistics_of),
-        train._probe(scene, config, counts),
-        stream.batches,
-    )
-    seen: list[int] = [0]
-
-    def look(event: Event) -> None:
-        if isinstance(event, Progress):
-            seen.append(resident_bytes())
-
-    work = Work(folder, "endless", 2, "cpu", look)
-    method = load_method(config.encoder.name)
-    method.train(config.encoder, config.training, config.seed, material, work)
-    facts = {
-        "peak_bytes": _peak_bytes(),
-        "between_steps_bytes": max(seen),
-        "amplification": stream.counters.amplification,
-    }
-    sys.stdout.write(json.dumps(facts))
+def asked(steps: int, amplification: float) -> RunConfig:
+    """Ask for a training of so many steps that reads so much."""
+    settings = [
+        ("cluster.clusters", 4),
+        ("training.steps", steps),
+        ("training.amplification", amplification),
+    ]
+    return RunConfig.make("dgc", settings=settings)
 
 
-def _full_counts(scene: Scene) -> list[NDArray[np.int32]]:
+def full_counts(scene: Scene) -> list[NDArray[np.int32]]:
     """Valid pixels of every chunk of a frame without gaps, (chunk row, chunk column)."""
     side_px = scene.frames[0].shape[0]
     edges = np.minimum(np.arange(0, side_px, scene.chunk_px) + scene.chunk_px, side_px)
     extents = np.diff(edges, prepend=0)
     return [np.outer(extents, extents).astype(np.int32)]
+
+
+def train_on(
+    scene: Scene, config: RunConfig, statistics_of: RunDirectory, folder: Path
+) -> dict[str, float]:
+    """Train as the stage does, with the statistics of another scene, and tell what it took."""
+    assert config.encoder is not None, "asked only with a network"
+    counts, method = full_counts(scene), load_method(config.encoder.name)
+    library_bytes = resident_bytes()
+    standard = train.standard_of(read_table(statistics_of.table(statistics.STANDARD)))
+    stream = open_crops(scene, train._crops(config), counts)
+    material = Material(
+        standard,
+        train._reservoir(statistics_of),
+        train._probe(scene, config, counts),
+        stream.batches,
+    )
+    work = Work(folder, "endless", 2, "cpu", ignore)
+    method.train(config.encoder, config.training, config.seed, material, work)
+    return {
+        "peak_bytes": _peak_bytes(),
+        "library_bytes": library_bytes,
+        "promised_bytes": sum(train.estimate(scene, config, 256).driver.values()) + LATE_BYTES,
+        "amplification": stream.counters.amplification,
+    }
 
 
 def _peak_bytes() -> int:
@@ -101,15 +108,11 @@ def _peak_bytes() -> int:
 
 
 def main() -> None:
-    """Train in this process."""
+    """Train in this process, and print what it took."""
     scene, of, folder, steps, amplification = sys.argv[1:]
-    settings = [
-        ("cluster.clusters", 4),
-        ("training.steps", int(steps)),
-        ("training.amplification", float(amplification)),
-    ]
-    config = RunConfig.make("dgc", settings=settings)
-    train_on(Scene.open(scene), config, RunDirectory(of), Path(folder))
+    config = asked(int(steps), float(amplification))
+    facts = train_on(Scene.open(scene), config, RunDirectory(of), Path(folder))
+    sys.stdout.write(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -30,10 +30,13 @@ def tiny(method: str, *settings: tuple[str, Any], clusters: int | None = 3) -> R
     return RunConfig.make(method, settings=[*asked, *TINY, *settings])
 
 
-def tiny_options(method: str, *settings: tuple[str, Any], clusters: int = 3) -> tuple[str, ...]:
+def tiny_options(
+    method: str, *settings: tuple[str, Any], clusters: int | None = 3
+) -> tuple[str, ...]:
     """Ask for the same on the command line."""
+    asked = [] if clusters is None else ["--clusters", str(clusters)]
     given = [f"--set={key}={value}" for key, value in (*TINY, *settings)]
-    return ("--method", method, "--clusters", str(clusters), *given)
+    return ("--method", method, *asked, *given)
 
 
 def made_once(scene: Scene, folder: Path, execution: Execution) -> TinyRun:

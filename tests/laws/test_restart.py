@@ -18,7 +18,7 @@ import pytest
 
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Event, Noted, Progress, StageStarted
-from hsistream.methods import dgc
+from hsistream.methods import dgc, watching
 from hsistream.pipeline import run, status
 from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import ingest
@@ -192,7 +192,7 @@ def trained(roomy_scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Run
 @pytest.fixture
 def checkpoint_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else only the best moments are kept before two minutes have passed."""
-    usual = dgc.schedule_of
+    usual = watching.schedule_of
 
     def often(*arguments: Any) -> Any:
         return replace(usual(*arguments), save_every_s=0.0)

@@ -260,26 +260,12 @@ def test_centres_of_many_points_are_learnt_from_some_of_them(
 # --- schedule and result -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("asked", "device", "expected"),
-    [
-        ("auto", "cpu", "float32"),
-        ("auto", "cuda", "bfloat16"),
-        ("float32", "cuda", "float32"),
-        ("bfloat16", "cpu", "bfloat16"),
-    ],
-)
-def test_the_precision_is_chosen_by_the_device(asked: str, device: str, expected: str) -> None:
-    section = TrainingSection.model_validate({"precision": asked})
-    assert schedule_of(section, device).precision == expected
-
-
 def test_a_schedule_is_what_the_section_asks_for() -> None:
     section = TrainingSection(
         steps=77, learning_rate=0.5, warm_up=3, weight_decay=0.25, clip=2.0, momentum=0.5,
-        check_every=11, patience=4, rollbacks=1, minutes=2.5,
+        check_every=11, patience=4, rollbacks=1, precision="bfloat16", minutes=2.5,
     )  # fmt: skip
-    found = schedule_of(section, "cpu")
+    found = schedule_of(section)
     for name in section.model_fields_set:
         assert getattr(found, name) == getattr(section, name)
 
