@@ -111,9 +111,15 @@ def nearest_prototypes(
     book = stack_codebooks("prototypes", [prototypes])
     for first in range(0, flat.shape[1], PIXELS_AT_ONCE):
         part = slice(first, first + PIXELS_AT_ONCE)
-        assign(np.nan_to_num(flat[:, part].astype(np.float32)), book, index[:, part])
+        assign(widened(flat[:, part]), book, index[:, part])
     index[:, np.isnan(flat[0])] = NO_PROTOTYPE
     return index.reshape(latents.shape[1:])
+
+
+def widened(latents: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Turn stored latents (latent, pixel) into float32; 0 where there is no data."""
+    found = latents.astype(np.float32)
+    return np.nan_to_num(found, copy=False) if np.isnan(found[0]).any() else found
 
 
 @lru_cache(maxsize=4)

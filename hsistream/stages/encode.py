@@ -8,6 +8,7 @@ Beyond the edge of a frame the values at the edge go on.
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +97,9 @@ def encode_tile(
     inner = valid[within(tile.core, window)]
     if inner.any():
         embedded = embed_window(tile.frame, window, valid, scene, encoder)
-        latents[:] = refine_core(embedded, tile, window, encoder, side_px)
-        latents[:, ~inner] = np.nan
+        latents = refine_core(embedded, tile, window, encoder, side_px, np.float16)
+        if not inner.all():
+            latents[:, ~inner] = np.nan
     RasterStore(run.latents_uri).write(frame.name, LATENTS, tile.core, latents)
     return {"pixels": np.asarray(int(inner.sum()))}
 
@@ -122,12 +124,17 @@ def embed_window(
 
 
 def refine_core(
-    embedded: NDArray[np.float32], tile: Tile, window: Window, encoder: Encoder, side: int
-) -> NDArray[np.float32]:
+    embedded: NDArray[np.float32],
+    tile: Tile,
+    window: Window,
+    encoder: Encoder,
+    side: int,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> NDArray[Any]:
     """Refine the core of a tile in squares of ``side`` px, (latent, y, x)."""
     height, width = size(tile.core)
     padded = _padded(embedded, tile.core, window, encoder.halo, side)
-    latents = np.empty((encoder.latent_size, height, width), np.float32)
+    latents = np.empty((encoder.latent_size, height, width), dtype)
     beyond = side + 2 * encoder.halo
     for top in range(0, height, side):
         for left in range(0, width, side):

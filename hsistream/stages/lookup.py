@@ -15,7 +15,12 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import train as train_stage
-from hsistream.stages.assign import NO_PROTOTYPE, PIXELS_AT_ONCE, load_prototypes
+from hsistream.stages.assign import (
+    NO_PROTOTYPE,
+    PIXELS_AT_ONCE,
+    load_prototypes,
+    widened,
+)
 from hsistream.stages.cluster import TABLE as CLUSTERS
 from hsistream.stages.label import TABLE, collect, layers, write_labels
 from hsistream.stores.raster import RasterStore
@@ -84,7 +89,7 @@ def cluster_margin(
     margin = np.empty(latents.shape[1], np.float32)
     for first in range(0, len(margin), PIXELS_AT_ONCE):
         part = slice(first, first + PIXELS_AT_ONCE)
-        cosines = prototypes @ np.nan_to_num(latents[:, part].astype(np.float32))
+        cosines = prototypes @ widened(latents[:, part])
         group_margins(cosines, table, margin[part])
     return margin
 
