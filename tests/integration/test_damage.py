@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ from hsistream.events import Event, Progress, StageStarted
 from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.stages.table import stream
 from hsistream.stores import arrays
 from hsistream.stores.tables import read_table, write_table
 from tests.integration.commands import QUIET, command
-from tests.laws.results import stored_bytes
+from tests.laws.requests import TinyRun, tiny_options
+from tests.laws.results import differing, stored_bytes
 
 CONFIG = RunConfig.make(settings=[("cluster.clusters", 3)])
 OPTIONS = ("--clusters", 3, "--tile", 32, *QUIET)
@@ -118,26 +122,113 @@ TABLES = {
 }
 """Tables of a run, and a stage that reads them."""
 
+NETWORK_TABLES = {
+    "standard": "train",
+    "reservoir": "train",
+    "training": "assign",
+    "assigned": "cluster",
+    "clusters": "label",
+}
+"""The same of a run with prototypes."""
+
+
+@pytest.fixture
+def stopped_before(scene: Scene, tiny_run: TinyRun, tmp_path: Path) -> Callable[[str, str], Path]:
+    """Give the directory of a run that was stopped before a stage."""
+
+    def of(method: str, stage: str) -> Path:
+        """Take back what a finished run did from a stage on, as if it had been stopped there."""
+        target = RunDirectory(shutil.copytree(tiny_run(method).path, tmp_path / "run"))
+        names = [each.name for each in stream(target.config())]
+        manifest = target.manifest()
+        kept = {name: manifest.stages[name] for name in names[: names.index(stage)]}
+        target.save(replace(manifest, stages=kept))
+        return target.path
+
+    return of
+
 
 @pytest.mark.parametrize(
-    ("table", "damage"),
-    [*((table, _flip) for table in TABLES), *(("codebooks", way) for way in (_cut, _empty))],
+    ("method", "table", "damage"),
+    [
+        *(("consensus", table, _flip) for table in TABLES),
+        *(("consensus", "codebooks", way) for way in (_cut, _empty)),
+        *(("dgc", table, _flip) for table in NETWORK_TABLES),
+        *(("dgc", "training", way) for way in (_cut, _empty)),
+    ],
 )
 def test_a_damaged_table_is_found_and_the_advice_helps(
-    scene: Scene, finished: RunDirectory, tmp_path: Path, table: str, damage: Damage
+    scene: Scene,
+    tiny_run: TinyRun,
+    stopped_before: Callable[[str, str], Path],
+    method: str,
+    table: str,
+    damage: Damage,
 ) -> None:
-    stopped, execution = RunDirectory(tmp_path / "run"), Execution(tile_px=32, threads=2)
-    with pytest.raises(StoppedError):
-        run(scene, CONFIG, stopped.path, execution=execution, notify=_stop_before(TABLES[table]))
+    reader = (TABLES if method == "consensus" else NETWORK_TABLES)[table]
+    stopped = RunDirectory(stopped_before(method, reader))
     damage(stopped.table(table))
-    asked = ("cluster", scene.uri, "--run", stopped.path, *OPTIONS)
+    options = (*tiny_options(method), "--tile", 32, *QUIET)
+    asked = ("cluster", scene.uri, "--run", stopped.path, *options)
     sentence = command(*asked).refusal(5)
     assert f"{stopped.table(table)} fails its checksum" in sentence
     assert "Delete it and run the same command again" in sentence
     assert command("status", stopped.path).code == 3
     stopped.table(table).unlink()
     assert command(*asked).code == 0
-    assert stored_bytes(stopped) == stored_bytes(finished)
+    assert differing(stopped, tiny_run(method)) == []
+
+
+STORES = {
+    "latents.zarr/frame0/latents/c/0/0/1": "assign",
+    "index.zarr/frame0/index/c/0/1": "label",
+}
+"""Files of stores of a run with prototypes, and a stage that reads them."""
+
+
+@damaged
+@pytest.mark.parametrize(("file", "reader"), STORES.items())
+def test_damaged_results_of_a_network_are_found_and_made_again(
+    scene: Scene,
+    tiny_run: TinyRun,
+    stopped_before: Callable[[str, str], Path],
+    file: str,
+    reader: str,
+    damage: Damage,
+) -> None:
+    stopped = RunDirectory(stopped_before("dgc", reader))
+    damage(stopped.path / file)
+    options = (*tiny_options("dgc"), "--tile", 32, *QUIET)
+    asked = ("cluster", scene.uri, "--run", stopped.path, *options)
+    store = stopped.path / Path(file).parts[0]
+    assert str(store) in command(*asked).refusal(5)
+    assert command("status", stopped.path).code == 3
+    shutil.rmtree(store)
+    assert command(*asked).code == 0
+    assert differing(stopped, tiny_run("dgc")) == []
+
+
+@damaged
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json"])
+def test_a_damaged_network_is_found_and_the_advice_helps(
+    scene: Scene,
+    tiny_run: TinyRun,
+    stopped_before: Callable[[str, str], Path],
+    file: str,
+    damage: Damage,
+) -> None:
+    stopped = RunDirectory(stopped_before("dgc", "encode"))
+    newest = max((stopped.checkpoint_path / "checkpoints").iterdir())
+    damage(newest / file)
+    options = (*tiny_options("dgc"), "--tile", 32, *QUIET)
+    asked = ("cluster", scene.uri, "--run", stopped.path, *options)
+    sentence = command(*asked).refusal(5)
+    advised = re.search(r"Delete (\S+) and run the same command again", sentence)
+    assert advised
+    shutil.rmtree(advised[1])
+    again = command(*asked)
+    assert again.code == 0, again.err
+    assert differing(stopped, tiny_run("dgc")) == []
 
 
 @damaged

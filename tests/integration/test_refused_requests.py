@@ -53,7 +53,7 @@ SETTINGS = {
     "cluster=3": "cluster",
     "seed=-1": "seed",
     "views.spectral=[]": "views",
-    "views.spectral=['q']": "'z', 'l2' or 'mnf'",
+    "views.spectral=['q']": "'z', 'l2', 'mnf' or 'latents'",
     "views.spectral=['z', 'z']": "none twice",
     "views.weights={colour=1}": "colour",
     "statistics.by=group": "[statistics.groups]",
@@ -72,7 +72,7 @@ def test_a_bad_setting_is_refused_by_name(
 
 
 OPTIONS = [
-    (("--method", "magic"), "consensus, kmeans"),
+    (("--method", "magic"), "consensus-dgc, kmeans"),
     (("--method", "kmeans"), "--clusters"),
     (("--tile", "4"), "--tile"),
     (("--tile", "-1"), "--tile"),
