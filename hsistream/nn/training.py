@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from hsistream.errors import IncompleteError, StoreError
+from hsistream.errors import DamagedError, IncompleteError, StoreError
 from hsistream.nn.checkpoint import checkpoint_steps, read_checkpoint, read_state
 from hsistream.nn.learner import Inspection, Schedule
 
@@ -93,11 +93,17 @@ def load_average(folder: Path, network: nn.Module) -> nn.Module:
     DamagedError
         If its checkpoint fails its checksum.
     """
-    checkpoint = read_checkpoint(folder, _latest(folder))
+    try:
+        checkpoint = read_checkpoint(folder, _latest(folder))
+    except DamagedError as error:  # older checkpoints are of no use here: they are no results
+        raise DamagedError(
+            f"The network in {folder} fails its checksum, is cut short or is missing. Delete "
+            f"{folder} and run the same command again: the network is trained again."
+        ) from error
     if training_of(checkpoint.state).ended is None:
         raise IncompleteError(
-            f"The training in {folder} stopped at step {checkpoint.step}, before its end. The same "
-            f"command resumes it."
+            f"The training in {folder} stopped at step {checkpoint.step}, before its end. Delete "
+            f"{folder} and run the same command again: the network is trained again."
         )
     try:
         network.load_state_dict(part_of(checkpoint.tensors, AVERAGE))
