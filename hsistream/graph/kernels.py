@@ -9,21 +9,25 @@ from numpy.typing import NDArray
 
 @njit(nogil=True, cache=True)
 def group_margins(
-    values: NDArray[np.float32], groups: NDArray[np.int64], out: NDArray[np.float32]
+    values: NDArray[np.float32], starts: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
     """Write by how much the best value of a column exceeds the best of another group.
 
-    ``values`` is (row, column), ``groups`` (row,), ``out`` (column,); infinite
-    where there is one group.
+    ``values`` is (row, column), ``out`` (column,); group j holds rows ``starts[j]``
+    to ``starts[j + 1]`` and is never empty. Infinite where there is one group.
     """
-    for column in range(values.shape[1]):
-        best, second, group = -np.inf, -np.inf, -1
-        for row in range(values.shape[0]):
-            value = values[row, column]
-            if groups[row] == group:
-                best = max(best, value)
-            elif value > best:
-                second, best, group = best, value, groups[row]
-            else:
-                second = max(second, value)
-        out[column] = best - second
+    columns = values.shape[1]
+    best = np.full(columns, -np.inf, np.float32)
+    second = np.full(columns, -np.inf, np.float32)
+    own = np.empty(columns, np.float32)
+    for j in range(len(starts) - 1):
+        for c in range(columns):
+            own[c] = values[starts[j], c]
+        for row in range(starts[j] + 1, starts[j + 1]):
+            for c in range(columns):
+                own[c] = max(own[c], values[row, c])
+        for c in range(columns):
+            second[c] = max(second[c], min(best[c], own[c]))
+            best[c] = max(best[c], own[c])
+    for c in range(columns):
+        out[c] = best[c] - second[c]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.events import Notify
-from hsistream.illumination import illuminated
+from hsistream.illumination import features
 from hsistream.tiles import Window
 
 Floats = NDArray[np.float64]
@@ -55,11 +56,12 @@ class Standard:
 
     def centred(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Turn spectra (band, ...) into features less their mean, (feature, ...) float32."""
-        good = raw if self.good.all() else raw[self.good]
-        mean = self._of_frame(self.mean, frame, raw.ndim)
         with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
-            found = illuminated(self.illumination, good, np.asarray(self.wavelengths_nm))
-            return np.asarray(np.subtract(found, mean, dtype=np.float32))
+            found = self._widened(raw)
+            if self.illumination != "none":
+                found = features(self.illumination, found, self.wavelengths_nm)
+            found -= self._of_frame(self.mean, frame, raw.ndim)
+        return found
 
     def standardise(
         self, raw: NDArray[Any], valid: NDArray[np.bool_], frame: int
@@ -71,6 +73,22 @@ class Standard:
         if not valid.all():
             found[:, ~valid] = 0
         return found
+
+    def _widened(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """Copy the good bands of spectra (band, ...), (good band, ...) float32."""
+        found = np.empty((int(self.good.sum()), *raw.shape[1:]), np.float32)
+        done = 0
+        for run in self._runs:
+            found[done : done + run.stop - run.start] = raw[run]
+            done += run.stop - run.start
+        return found
+
+    @cached_property
+    def _runs(self) -> list[slice]:
+        """Runs of good bands side by side, which are copied at once."""
+        steps = np.diff(self.good.astype(np.int8), prepend=0, append=0)
+        edges = zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0), strict=True)
+        return [slice(int(first), int(stop)) for first, stop in edges]
 
     def _of_frame(self, values: Floats, frame: int, axes: int) -> NDArray[np.float32]:
         """Take the values (group, feature) of a frame's group, for arrays of so many axes."""
@@ -199,7 +217,9 @@ class Encoder(Protocol):
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Embed spectra (band, ...) as stored, (embedding, pixel); a pixel at a time."""
 
-    def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+    def refine(
+        self, embedded: NDArray[np.float32], dtype: type[np.floating[Any]] = np.float32
+    ) -> NDArray[Any]:
         """Turn (embedding, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
 
 

@@ -50,7 +50,7 @@ from hsistream.nn.augment import (
     turn_back,
 )
 from hsistream.nn.dgc_network import HALO, DgcNetwork, component_count
-from hsistream.nn.exact import one_thread
+from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
 from hsistream.nn.spectral import WIDTH
@@ -360,10 +360,12 @@ class _Encoder:
 
     @one_thread()
     @torch.inference_mode()
-    def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+    def refine(
+        self, embedded: NDArray[np.float32], dtype: type[np.floating[Any]] = np.float32
+    ) -> NDArray[Any]:
         """Turn scores (component, y + 4, x + 4) into latents (latent, y, x)."""
         found = self._network.refine(torch.from_numpy(embedded).to(self._device))
-        return np.asarray(found.cpu().numpy())
+        return as_array(found, dtype)
 
 
 def _scores(network: nn.Module, spectra: Tensor, valid: Tensor) -> Tensor:

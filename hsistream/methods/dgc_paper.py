@@ -50,7 +50,7 @@ from torch.nn import functional as fn
 from hsistream.methods.base import Crop, CropPair, Encoder, Material, Standard, Trained, Work
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
 from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
-from hsistream.nn.exact import one_thread, reproducible, without_gradients
+from hsistream.nn.exact import as_array, one_thread, reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
 from hsistream.nn.mean_shift import REACH
@@ -347,10 +347,12 @@ class _Encoder:
 
     @one_thread()
     @torch.inference_mode()
-    def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+    def refine(
+        self, embedded: NDArray[np.float32], dtype: type[np.floating[Any]] = np.float32
+    ) -> NDArray[Any]:
         """Turn (32, y + 8, x + 8) into latents (latent, y, x)."""
         square = torch.from_numpy(embedded).to(self._device)
-        return np.asarray(self._network.refine(square).cpu().numpy())
+        return as_array(self._network.refine(square), dtype)
 
 
 def _embedded(network: PaperNetwork, spectra: Tensor, mask: Tensor) -> Tensor:

@@ -10,9 +10,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import (
     AveragedModel,
@@ -36,6 +38,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def as_array(values: Tensor, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """Turn a tensor into an array of a type; torch converts to half precision, numpy is slow."""
+    return np.asarray(values.to(getattr(torch, np.dtype(dtype).name)).cpu().numpy())
 
 
 @contextmanager

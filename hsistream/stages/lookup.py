@@ -86,11 +86,13 @@ def cluster_margin(
     one cluster only. Its hyperbolic tangent, over twice the softness, is by how
     much the one of the two clusters is likelier than the other.
     """
+    order = np.argsort(table, kind="stable")
+    ordered, sizes = prototypes[order], np.bincount(table)
+    starts = np.concatenate([[0], np.cumsum(sizes[sizes > 0])])
     margin = np.empty(latents.shape[1], np.float32)
     for first in range(0, len(margin), PIXELS_AT_ONCE):
         part = slice(first, first + PIXELS_AT_ONCE)
-        cosines = prototypes @ widened(latents[:, part])
-        group_margins(cosines, table, margin[part])
+        group_margins(ordered @ widened(latents[:, part]), starts, margin[part])
     return margin
 
 

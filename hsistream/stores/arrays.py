@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from hsistream.errors import DamagedError, HsistreamError
 from hsistream.files import file_error
@@ -54,15 +54,17 @@ def create_array(
     dimensions: Sequence[str],
     fill: float = 0,
     attributes: Mapping[str, Any] | None = None,
+    compressed: bool = True,
 ) -> zarr.Array[Any]:
     """Create an array whose chunks carry checksums and are always written."""
+    checked = ZstdCodec(level=ZSTD_LEVEL, checksum=True) if compressed else Crc32cCodec()
     return group.create_array(
         name,
         shape=shape,
         dtype=dtype,
         chunks=chunks,
         shards=None if shards == chunks else shards,
-        compressors=[ZstdCodec(level=ZSTD_LEVEL, checksum=True)],
+        compressors=[checked],
         fill_value=fill,
         dimension_names=list(dimensions),
         attributes=dict(attributes or {}),

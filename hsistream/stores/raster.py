@@ -43,13 +43,14 @@ class GridFrame(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One array per frame: its name, type and leading axis."""
+    """One array per frame: its name, type and leading axis; noise is not worth compressing."""
 
     name: str
     dtype: str
     fill: float
     leading: tuple[str, int] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    compressed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,4 +155,5 @@ def _create_layer(group: Any, layer: Layer, frame: GridFrame, tile_px: int) -> N
         dimensions=[*lead_names, "y", "x"],
         fill=layer.fill,
         attributes=attributes,
+        compressed=layer.compressed,
     )

@@ -23,10 +23,10 @@ from hsistream.stages import encode as encode_stage
 from hsistream.stages import scene_tiles
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import nearest_prototypes
-from hsistream.stages.encode import embed_window, encode_tile, latent_count, refine_core
+from hsistream.stages.encode import embed_tile, encode_tile, latent_count, refine_tile
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table
-from hsistream.tiles import Tile, TileGrid
+from hsistream.tiles import Tile, TileGrid, size
 from tests.strategies import Shape, array_source, whole
 
 Latents = NDArray[np.float32]
@@ -62,10 +62,9 @@ def encoded(
     shape = scene.frames[frame].shape
     found = np.full((encoder.latent_size, *shape), np.nan, np.float32)
     for tile in TileGrid(shape, tile_px, encoder.halo, frame):
-        window = tile.window(shape)
-        embedded = embed_window(frame, window, scene.valid(frame, window), scene, encoder)
         side = min(side_px, tile_px)
-        found[:, *tile.core] = refine_core(embedded, tile, window, encoder, side)
+        embedded = embed_tile(tile, scene.valid(frame, tile.window(shape)), scene, encoder, side)
+        found[:, *tile.core] = refine_tile(embedded, size(tile.core), encoder, side)
     return found
 
 

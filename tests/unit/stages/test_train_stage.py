@@ -200,12 +200,12 @@ class Sums:
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         return raw.astype(np.float32)
 
-    def refine(self, embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+    def refine(self, embedded: NDArray[np.float32], dtype: type = np.float32) -> NDArray[Any]:
         height, width = embedded.shape[1] - 2, embedded.shape[2] - 2
         shifted = [
             embedded[:, top : top + height, left : left + width] for top, left in np.ndindex(3, 3)
         ]
-        return np.asarray(np.sum(shifted, axis=0, dtype=np.float32))
+        return np.asarray(np.sum(shifted, axis=0, dtype=np.float32), dtype)
 
 
 @pytest.mark.parametrize("junk", [0.0, 7e4, np.nan, np.inf])
