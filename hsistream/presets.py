@@ -26,7 +26,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "views": {"spectral": ["z"], "spatial": ["plain"]},
                 "cluster": {"head": "prototypes", "merge": "ward"},
                 "encoder": {"name": "dgc-paper"},
-                "training": {"pairs": 4, "learning_rate": 1e-4, "momentum": 0.0},
+                # as many pairs as dgc sees; a step takes ten times as long
+                "training": {"steps": 120, "pairs": 4, "learning_rate": 1e-4, "momentum": 0.0},
             },
         },
         "consensus-dgc": {

@@ -127,7 +127,7 @@ class DgcSection(Section):
     name: Literal["dgc"]
     components: Annotated[int, Field(ge=2, le=128)] = 16
     """Scores of the stem, as many as there are features at most."""
-    hidden: Annotated[int, Field(ge=4, le=256)] = 32
+    hidden: Annotated[int, Field(ge=4, le=256)] = 16
     """Width of the spatial residual."""
     train_stem: bool = False
     """Train the principal directions too, and not only what is added to them."""

@@ -241,7 +241,7 @@ def test_every_preset_survives_its_own_file(tmp_path: Path, method: str, cluster
 
 def test_a_network_is_a_difference() -> None:
     mine, theirs = RunConfig.make("dgc"), RunConfig.make("dgc", settings=[("encoder.hidden", 8)])
-    assert mine.differences(theirs) == ["encoder.hidden = 32 there, 8 here"]
+    assert mine.differences(theirs) == ["encoder.hidden = 16 there, 8 here"]
     named = RunConfig.make("dgc").differences(RunConfig.make())
     assert "encoder.name = 'dgc' there, None here" in named
 

@@ -252,7 +252,7 @@ def test_another_network_is_refused_by_the_names_of_its_settings(tmp_path: Path)
     settings = [("cluster.clusters", 3), ("encoder.hidden", 8), ("training.steps", 7)]
     with pytest.raises(ConfigError) as caught:
         begin(own, RunConfig.make("dgc", settings=settings))
-    assert "encoder.hidden = 32 there, 8 here" in str(caught.value)
+    assert "encoder.hidden = 16 there, 8 here" in str(caught.value)
     assert "training.steps = 240 there, 7 here" in str(caught.value)
 
 
