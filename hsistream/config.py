@@ -66,6 +66,11 @@ class RunConfig(Section):
                 'a network and its latents belong together: set encoder.name, and add "latents" to '
                 'views.spectral (or set cluster.head = "prototypes")'
             )
+        if self.training.minutes is not None and self.encoder is None:
+            raise ValueError(
+                "training.minutes (--max-train-minutes) limits the training of a network, and "
+                f"method {self.method} has none"
+            )
 
     @property
     def kmeans(self) -> bool:

@@ -159,6 +159,7 @@ class StageStatus:
 
     stage: str
     done: bool
+    begun: bool
     finished_tiles: int
     elapsed_s: float
     peak_bytes: int
@@ -182,6 +183,7 @@ def status(directory: str | Path) -> list[StageStatus]:
             StageStatus(
                 stage.name,
                 record is not None,
+                tiles > 0 or any((target.path / name).exists() for name in stage.writes),
                 tiles,
                 record.elapsed_s if record else 0.0,
                 record.peak_bytes if record else 0,

@@ -171,7 +171,7 @@ def status_facts(directory: Path, stages: Sequence[StageStatus]) -> dict[str, An
 def status(directory: Path, stages: Sequence[StageStatus]) -> None:
     """Print how far a run is."""
     rows = [
-        (s.stage, "done" if s.done else ("begun" if s.finished_tiles else "to do"),
+        (s.stage, "done" if s.done else ("begun" if s.begun else "to do"),
          str(s.finished_tiles), f"{s.elapsed_s:.1f}", f"{s.peak_bytes / MIB:.0f}")
         for s in stages
     ]  # fmt: skip

@@ -152,14 +152,23 @@ def _run(
         if training.ended or is_best or clock.elapsed_s() - saved_s >= schedule.save_every_s:
             loop.keeper.save(training)
             saved_s = clock.elapsed_s()
-        unit = f"steps, loss {training.losses[-1]:.4g}"
-        loop.notify(Progress(loop.stage, training.step, schedule.steps, unit))
+        _tell(loop, training)
         if training.ended:
             return training
     raise ValueError(
         f"A training of {schedule.steps} steps needs a batch for each, but batches() ended after "
         f"{training.step}."
     )
+
+
+def _tell(loop: _Loop, training: Training) -> None:
+    """Tell of a step; who interrupts here, between two steps, loses none."""
+    unit = f"steps, loss {training.losses[-1]:.4g}"
+    try:
+        loop.notify(Progress(loop.stage, training.step, loop.schedule.steps, unit))
+    except KeyboardInterrupt:
+        loop.keeper.save(training)
+        raise
 
 
 # Steps

@@ -44,7 +44,7 @@ TRAIN = Stage(
 
 ENCODE = Stage(
     name="encode",
-    version=1,
+    version=2,
     needs=("train",),
     sections=(),
     writes=("latents.zarr",),

@@ -95,6 +95,7 @@ REFUSED = [
     ),
     Refused("no multiple", [("codebooks.multiples", [])], "at least one number"),
     Refused("groups without their use", [("statistics.groups", {"a": "b"})], "belong together"),
+    Refused("a limit of minutes without a training", [("training.minutes", 5)], "has none"),
     Refused("group statistics without groups", [("statistics.by", "group")], "belong together"),
     Refused("tiny reservoir", [("reservoir.pixels", 99)], "reservoir.pixels"),
     Refused("negative seed", [("seed", -1)], "seed"),

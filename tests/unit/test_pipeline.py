@@ -11,7 +11,7 @@ import pytest
 
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError, StoreError
-from hsistream.events import Event, StageFinished, StageStarted, Warned
+from hsistream.events import Event, Progress, StageFinished, StageStarted, Warned
 from hsistream.pipeline import default_directory, fingerprints, relabel, run, status
 from hsistream.planning import plan, refuse
 from hsistream.presets import PRESETS
@@ -19,6 +19,7 @@ from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages.table import stream
 from hsistream.stores.tables import read_table, write_table
+from tests.laws.requests import tiny
 
 STAGES = stream(RunConfig())
 NAMES = [stage.name for stage in STAGES]
@@ -310,6 +311,24 @@ def test_the_status_of_a_finished_run(finished: RunDirectory) -> None:
     assert list(found) == NAMES
     assert all(stage.done and stage.peak_bytes > 0 for stage in found.values())
     assert found["count"].finished_tiles == 2 * 3 + 2 * 2
+
+
+def test_an_interrupted_training_is_begun_and_loses_no_step(scene: Scene, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.stage == "train":
+            raise KeyboardInterrupt
+
+    config = tiny("dgc", ("training.steps", 3))
+    with pytest.raises(KeyboardInterrupt):
+        run(scene, config, tmp_path, notify=stop)
+    found = {stage.stage: stage for stage in status(tmp_path)}
+    assert found["train"].begun
+    assert not found["train"].done
+    assert not found["encode"].begun
+    heard: list[Event] = []
+    run(scene, config, tmp_path, notify=heard.append)
+    steps = [e.done for e in heard if isinstance(e, Progress) and e.stage == "train"]
+    assert steps == [2, 3]
 
 
 def test_a_folder_without_run_has_no_status(tmp_path: Path) -> None:

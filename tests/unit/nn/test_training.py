@@ -74,7 +74,7 @@ def test_the_average_of_an_unfinished_training_is_no_result(tmp_path: Path) -> N
 
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, notify=stop)
-    with pytest.raises(IncompleteError, match="stopped at step 0"):
+    with pytest.raises(IncompleteError, match="stopped at step 1"):
         load_average(tmp_path, small_network())
     assert read_training(tmp_path).ended is None
 
