@@ -16,7 +16,9 @@ SHAPE, CHUNK, SHARD = (10, 14), (4, 4), (8, 8)
 ALL = (slice(None), slice(None))
 
 
-def make(folder: Path, *, sharded: bool, fill: float = 0) -> tuple[str, NDArray[np.uint16]]:
+def make(
+    folder: Path, *, sharded: bool, fill: float = 0, compressed: bool = True
+) -> tuple[str, NDArray[np.uint16]]:
     """A store with one array ``a`` of numbers without pattern."""
     uri = str(folder / "store.zarr")
     group = arrays.create_group(uri, {"made": "here"})
@@ -29,6 +31,7 @@ def make(folder: Path, *, sharded: bool, fill: float = 0) -> tuple[str, NDArray[
         shards=SHARD if sharded else None,
         dimensions=["y", "x"],
         fill=fill,
+        compressed=compressed,
     )
     values = np.random.default_rng(0).integers(0, 2**16, SHAPE, np.uint16)
     arrays.write(uri, "a", ALL, values)
@@ -70,8 +73,11 @@ def test_a_shard_that_is_its_chunk_is_not_sharded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("bit", [0, 7])
-def test_a_flipped_bit_is_found(tmp_path: Path, sharded: bool, place: float, bit: int) -> None:
-    uri, _ = make(tmp_path, sharded=sharded)
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_flipped_bit_is_found(
+    tmp_path: Path, sharded: bool, place: float, bit: int, compressed: bool
+) -> None:
+    uri, _ = make(tmp_path, sharded=sharded, compressed=compressed)
     for file in storage_files(uri):
         stored = bytearray(file.read_bytes())
         stored[int(place * (len(stored) - 1))] ^= 1 << bit
