@@ -23,8 +23,10 @@ from hsistream.sections import (
     ClusterSection,
     CodebooksSection,
     EncoderSection,
+    GraphSection,
     ReservoirSection,
     Section,
+    SegmentSection,
     StatisticsSection,
     TrainingSection,
     ViewsSection,
@@ -42,6 +44,8 @@ class RunConfig(Section):
     reservoir: ReservoirSection = ReservoirSection()
     views: ViewsSection = ViewsSection()
     codebooks: CodebooksSection = CodebooksSection()
+    segment: SegmentSection = SegmentSection()
+    graph: GraphSection = GraphSection()
     cluster: ClusterSection = ClusterSection()
     encoder: EncoderSection | None = None
     training: TrainingSection = TrainingSection()
@@ -61,6 +65,11 @@ class RunConfig(Section):
         """Refuse a network that nothing uses, and a use without a network."""
         if self.cluster.head == "prototypes" and self.encoder is None:
             raise ValueError('cluster.head = "prototypes" needs a network: set encoder.name')
+        if self.cluster.head == "diffusion" and "l2" not in self.views.spectral:
+            raise ValueError(
+                'cluster.head = "diffusion" cuts superpixels by unit-norm spectra: add "l2" to '
+                "views.spectral"
+            )
         if self.cluster.head == "consensus" and (self.encoder is None) != (not self.views.latents):
             raise ValueError(
                 'a network and its latents belong together: set encoder.name, and add "latents" to '

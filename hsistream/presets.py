@@ -38,6 +38,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "encoder": {"name": "dgc", "gain": 0.0},
             },
         },
+        "s2dl": {
+            "summary": "superpixels and diffusion on the graph of their densest pixels",
+            "settings": {
+                "views": {"spectral": ["l2"], "spatial": ["plain"]},
+                "cluster": {"head": "diffusion"},
+            },
+        },
         "kmeans": {
             "summary": "k-means on 20 principal components of z-scored spectra: the baseline",
             "settings": {

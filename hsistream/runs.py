@@ -108,6 +108,11 @@ class RunDirectory:
         return str(self.path / "index.zarr")
 
     @property
+    def superpixels_uri(self) -> str:
+        """The store of the superpixel of every pixel."""
+        return str(self.path / "superpixels.zarr")
+
+    @property
     def checkpoint_path(self) -> Path:
         """The folder of the network's weights."""
         return self.path / "checkpoint"

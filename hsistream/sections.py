@@ -10,7 +10,7 @@ SpectralName = Literal["z", "l2", "mnf", "latents"]
 SpatialName = Literal["plain", "gaussian", "edge"]
 GroupBy = Literal["scene", "frame", "group"]
 IlluminationName = Literal["none", "snv", "snv+brightness", "l2", "l2+brightness", "continuum"]
-HeadName = Literal["consensus", "prototypes"]
+HeadName = Literal["consensus", "prototypes", "diffusion"]
 Temperature = Annotated[float, Field(gt=0, le=10)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -106,7 +106,8 @@ class ClusterSection(Section):
     """How many clusters, and how pixels are divided among them."""
 
     head: HeadName = "consensus"
-    """What makes labels: the landmark consensus, or the prototypes of the encoder, merged."""
+    """What makes labels: the landmark consensus, the prototypes of the encoder, merged, or
+    diffusion on a graph of superpixels."""
     clusters: Annotated[int, Field(ge=1, le=1000)] | None = None
     """None: estimated from the eigenvalue spectrum."""
     merge: Literal["diffusion", "ward"] = "diffusion"
@@ -119,6 +120,68 @@ class ClusterSection(Section):
     def largest(self) -> int:
         """Number of clusters, or the most that an estimate may give."""
         return self.clusters or self.most
+
+
+class SegmentSection(Section):
+    """How frames are cut into superpixels."""
+
+    name: Literal["ers", "slic"] = "ers"
+    superpixels: Annotated[int, Field(ge=1)] | None = None
+    """Of the whole scene; None: one for 20 pixels, from 200 to 2,000, or one for 200 if that is
+    more."""
+    neighbours: Literal[4, 8] = 8
+    balance: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """Weight of even sizes against homogeneous superpixels."""
+    tile_px: Annotated[int, Field(ge=16, le=8192)] = 1024
+    """Superpixels do not cross the edges of these tiles, which shape the result."""
+
+    def count(self, pixels: int) -> int:
+        """Count the superpixels of a scene of so many pixels with data.
+
+        Examples
+        --------
+        >>> [SegmentSection().count(pixels) for pixels in (900, 7138, 10**6)]
+        [200, 356, 5000]
+        """
+        wanted = self.superpixels or max(min(max(pixels // 20, 200), 2000), pixels // 200)
+        return min(wanted, pixels)
+
+
+class GraphSection(Section):
+    """The graph of the densest pixels of all superpixels, and what is made of it."""
+
+    representatives: Annotated[int, Field(ge=1, le=50)] = 3
+    """Pixels of each superpixel, its densest, that are nodes."""
+    neighbours: Annotated[int, Field(ge=1, le=200)] = 30
+    """Nearest pixels that tell the density, and nearest nodes within the window of a node."""
+    percentile: Annotated[float, Field(gt=0, le=100)] = 50.0
+    """Of the distances to the nearest pixels: the scale of the density."""
+    radius_px: Annotated[int, Field(ge=1)] | None = None
+    """Half the window of a node; None: as wide as holds twice the neighbours."""
+    global_neighbours: Annotated[int, Field(ge=0, le=100)] = 3
+    """Nearest nodes outside of the window, anywhere in the scene."""
+    norm: Literal["pi", "unit"] = "pi"
+    """Length of eigenvectors: 1 under the stationary distribution, or as vectors."""
+    time: Literal["gap", "vi"] | Annotated[int, Field(ge=0)] = "gap"
+    """Steps of the diffusion; ``gap``: until the first eigenvalue that is not needed is gone;
+    ``vi``: the time whose clusters agree best with those of other times."""
+    assign: Literal["merge", "modes", "kmeans", "ward"] = "merge"
+    """How nodes become clusters: many modes, merged by Ward's rule; one mode per cluster; or by
+    their places in the diffusion map."""
+    reference_pixels: Annotated[int, Field(ge=1000, le=100_000)] = 25_000
+    """Sample of pixels against which densities are measured: all pixels of a small scene."""
+
+    def radius(self, pixels: int, nodes: int) -> int:
+        """Half the window, px, that holds about twice the neighbours.
+
+        Examples
+        --------
+        >>> GraphSection().radius(7138, 1068)
+        10
+        """
+        if self.radius_px is not None:
+            return self.radius_px
+        return max(1, round(0.5 * (2 * self.neighbours * pixels / max(1, nodes)) ** 0.5))
 
 
 class DgcSection(Section):
