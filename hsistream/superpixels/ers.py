@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hsistream.superpixels.base_image import check_image
 from hsistream.superpixels.ers_kernel import (
     Forest,
     Queue,
@@ -34,7 +35,7 @@ _SPREADS = 16
 class EntropyRate:
     """Superpixels, and what the greedy search has measured on its way."""
 
-    index: NDArray[np.int32]
+    numbers: NDArray[np.int32]
     """(y, x): number of the superpixel, -1 where there is no data."""
     superpixels: int
     beta: float
@@ -122,7 +123,7 @@ def entropy_rate(
     """
     return measure_entropy_rate(
         image, count, valid=valid, neighbours=neighbours, balance=balance, sigma=sigma
-    ).index
+    ).numbers
 
 
 def measure_entropy_rate(
@@ -151,7 +152,8 @@ def measure_entropy_rate(
     ValueError
         As in ``entropy_rate``.
     """
-    _check_image(image, valid)
+    check_image(image, valid)
+    _check_size(image.shape)
     if sigma is None:
         sigma = SIGMA_PER_CHANNEL * len(image)
     _check_settings(count, neighbours, balance, sigma)
@@ -168,10 +170,10 @@ def measure_entropy_rate(
     queue = _queue(len(forest.edges), _SPREADS * buckets + 1)
     scale = buckets / entropy if entropy > 0.0 else 0.0
     merges, gain = grow(forest, queue, beta, scale, taken)
-    index = np.empty(valid.size, np.int32)
-    found = number(forest.parent, valid.ravel(), index)
+    numbers = np.empty(valid.size, np.int32)
+    found = number(forest.parent, valid.ravel(), numbers)
     return EntropyRate(
-        index=index.reshape(valid.shape),
+        numbers=numbers.reshape(valid.shape),
         superpixels=found,
         beta=beta,
         largest_entropy_gain=entropy,
@@ -204,31 +206,13 @@ def _queue(edges: int, buckets: int) -> Queue:
     )
 
 
-def _check_image(image: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> None:
-    if image.ndim != 3 or not image.shape[0]:
+def _check_size(shape: tuple[int, ...]) -> None:
+    pixels = shape[1] * shape[2]
+    if pixels > LARGEST_PX:
         raise ValueError(
-            f"An image of axes (channel, y, x) with at least one channel is needed, but its shape "
-            f"is {image.shape}. Give one axis for channels, even if there is one only."
+            f"An image of at most {LARGEST_PX} pixels is needed, but it has {pixels}. "
+            "Cut it into tiles."
         )
-    shape = image.shape[1:]
-    if shape[0] * shape[1] > LARGEST_PX:
-        raise ValueError(
-            f"An image of at most {LARGEST_PX} pixels is needed, but it has "
-            f"{shape[0]} x {shape[1]}. Cut it into tiles."
-        )
-    if valid is not None and valid.shape != shape:
-        raise ValueError(
-            f"valid must have one value for each pixel, {shape}, but its shape is {valid.shape}."
-        )
-    if np.issubdtype(image.dtype, np.integer):
-        return
-    for channel, values in enumerate(image):
-        finite = np.isfinite(values)
-        if not (finite.all() if valid is None else finite[valid].all()):
-            raise ValueError(
-                f"Channel {channel} of the image has values that are not finite in valid pixels. "
-                "Mark these pixels as not valid."
-            )
 
 
 def _check_settings(count: int, neighbours: int, balance: float, sigma: float) -> None:
