@@ -23,6 +23,7 @@ from hsistream.sections import (
     ClusterSection,
     CodebooksSection,
     EncoderSection,
+    ErsSection,
     GraphSection,
     ReservoirSection,
     Section,
@@ -44,7 +45,7 @@ class RunConfig(Section):
     reservoir: ReservoirSection = ReservoirSection()
     views: ViewsSection = ViewsSection()
     codebooks: CodebooksSection = CodebooksSection()
-    segment: SegmentSection = SegmentSection()
+    segment: SegmentSection = ErsSection()
     graph: GraphSection = GraphSection()
     cluster: ClusterSection = ClusterSection()
     encoder: EncoderSection | None = None

@@ -30,6 +30,7 @@ LABELS = "labels"
 CONFIDENCE = "confidence"
 LATENTS = "latents"
 INDEX = "index"
+SUPERPIXELS = "superpixels"
 
 NO_LABEL = 65535
 """Label of a pixel without data."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -122,16 +123,12 @@ class ClusterSection(Section):
         return self.clusters or self.most
 
 
-class SegmentSection(Section):
-    """How frames are cut into superpixels."""
+class _SuperpixelSection(Section):
+    """What all ways to cut superpixels share."""
 
-    name: Literal["ers", "slic"] = "ers"
     superpixels: Annotated[int, Field(ge=1)] | None = None
-    """Of the whole scene; None: one for 20 pixels, from 200 to 2,000, or one for 200 if that is
-    more."""
-    neighbours: Literal[4, 8] = 8
-    balance: Annotated[float, Field(ge=0, le=100)] = 0.5
-    """Weight of even sizes against homogeneous superpixels."""
+    """Of the whole scene; None: one for 20 pixels, from 200 to 2,000, or one for 200 pixels where
+    that is more."""
     tile_px: Annotated[int, Field(ge=16, le=8192)] = 1024
     """Superpixels do not cross the edges of these tiles, which shape the result."""
 
@@ -140,11 +137,36 @@ class SegmentSection(Section):
 
         Examples
         --------
-        >>> [SegmentSection().count(pixels) for pixels in (900, 7138, 10**6)]
+        >>> [ErsSection().count(pixels) for pixels in (900, 7138, 10**6)]
         [200, 356, 5000]
         """
         wanted = self.superpixels or max(min(max(pixels // 20, 200), 2000), pixels // 200)
         return min(wanted, pixels)
+
+    def options(self) -> dict[str, Any]:
+        """Give what the segmenter alone wants to know."""
+        return self.model_dump(exclude={"name", *_SuperpixelSection.model_fields})
+
+
+class ErsSection(_SuperpixelSection):
+    """Entropy-rate superpixels."""
+
+    name: Literal["ers"] = "ers"
+    neighbours: Literal[4, 8] = 8
+    balance: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """Weight of even sizes against homogeneous superpixels."""
+
+
+class SlicSection(_SuperpixelSection):
+    """Simple linear iterative clustering."""
+
+    name: Literal["slic"] = "slic"
+    compactness: Annotated[float, Field(gt=0, le=1000)] = 0.1
+    """Weight of nearness in the frame against likeness."""
+
+
+SegmentSection = Annotated[ErsSection | SlicSection, Field(discriminator="name")]
+"""How frames are cut into superpixels, with the settings of that way."""
 
 
 class GraphSection(Section):
@@ -181,7 +203,7 @@ class GraphSection(Section):
         """
         if self.radius_px is not None:
             return self.radius_px
-        return max(1, round(0.5 * (2 * self.neighbours * pixels / max(1, nodes)) ** 0.5))
+        return max(1, round(0.5 * math.sqrt(2 * self.neighbours * pixels / max(1, nodes))))
 
 
 class DgcSection(Section):

@@ -18,16 +18,26 @@ from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
 from hsistream.methods.base import Encoder
 from hsistream.runs import LATENTS, RunDirectory
+from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
+from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import EncoderSection
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import (
+    Context,
+    Needs,
+    frame_thresholds,
+    reservoir_pixels,
+    scene_tiles,
+)
 from hsistream.stages import train as train_stage
 from hsistream.stores.raster import Layer, RasterStore
-from hsistream.stores.tables import Table
+from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, Window, size, strips, within
 
 SQUARE_PX = 128
 """Side of the squares that the second part of a network sees, without their halo."""
+
+TABLE = "latents"
 
 ROWS_AT_ONCE_BYTES = 8 * 2**20
 """Spectra are embedded in blocks of rows of this size, as float32."""
@@ -46,11 +56,14 @@ def run(context: Context) -> None:
         settings=settings,
         device=device,
         side_px=min(SQUARE_PX, context.tile_px),
+        seed=context.config.seed,
+        thresholds=frame_thresholds(scene, context.config),
         fingerprint=context.fingerprint,
     )
     tiles = context.tiles(context.tile_px, encoder.halo)
     store = RasterStore(context.run.latents_uri)
-    context.write("encode", task, tiles, store, [_layer(encoder.latent_size)])
+    ledger = context.write("encode", task, tiles, store, [_layer(encoder.latent_size)])
+    write_table(context.run.table(TABLE), _collect(ledger, tiles))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -60,6 +73,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     method = load_method(settings.name)
     features = feature_count(config.statistics.illumination, scene.bands)
     latents = method.latent_size(settings, features)
+    sampled = 4 * reservoir_pixels(scene, config) * latents
     edge = min(tile_px, scene.longest_side) + 2 * method.halo(settings)
     strip = min(scene.chunk_px, edge) * edge
     side = min(tile_px, SQUARE_PX) + 2 * method.halo(settings)
@@ -73,8 +87,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "layers of the network": method.square_bytes(settings, features, side**2),
             "masks": 2 * edge**2,
         },
-        driver={},
-        disk_bytes=2 * latents * scene.pixels,
+        driver={"reservoir": 2 * sampled},
+        disk_bytes=2 * latents * scene.pixels + sampled,
     )
 
 
@@ -86,9 +100,11 @@ def encode_tile(
     settings: EncoderSection,
     device: str,
     side_px: int,
+    seed: int,
+    thresholds: tuple[float, ...],
     fingerprint: str,
 ) -> Table:
-    """Encode one tile; its latents are NaN where there is no data."""
+    """Encode one tile, NaN where there is no data, and give the latents of the reservoir."""
     encoder = _load(settings, run, device, fingerprint)
     frame = scene.frames[tile.frame]
     window = tile.window(frame.shape)
@@ -101,7 +117,13 @@ def encode_tile(
     else:
         latents = np.full((encoder.latent_size, *inner.shape), np.nan, np.float16)
     RasterStore(run.latents_uri).write(frame.name, LATENTS, tile.core, latents)
-    return {"pixels": np.asarray(int(inner.sum()))}
+    chosen = inner & in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
+    row, column = np.nonzero(chosen)
+    return {
+        "row": (row + tile.core[0].start).astype(np.int32),
+        "column": (column + tile.core[1].start).astype(np.int32),
+        "latents": latents[:, row, column].T.astype(np.float32),
+    }
 
 
 def embed_tile(
@@ -182,6 +204,17 @@ def _repeat_edges(whole: NDArray[np.float32], inside: tuple[slice, ...]) -> None
     whole[:, rows, columns.stop :] = whole[:, rows, columns.stop - 1, None]
     whole[:, : rows.start] = whole[:, rows.start, None]
     whole[:, rows.stop :] = whole[:, rows.stop - 1, None]
+
+
+def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
+    """Join the latents of the reservoir, sorted by frame, row and column."""
+    parts = [(tile.frame, table) for tile, table in ledger.results(tiles)]
+    places = [
+        np.stack([np.full_like(table["row"], frame), table["row"], table["column"]])
+        for frame, table in parts
+    ]
+    order = np.lexsort(np.concatenate(places, axis=1)[::-1])
+    return {"reservoir": np.concatenate([table["latents"] for _, table in parts])[order]}
 
 
 @lru_cache(maxsize=2)

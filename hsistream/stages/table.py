@@ -47,7 +47,7 @@ ENCODE = Stage(
     version=2,
     needs=("train",),
     sections=(),
-    writes=("latents.zarr",),
+    writes=("latents.zarr", "latents.npz"),
     run=encode.run,
     estimate=encode.estimate,
 )
@@ -104,7 +104,7 @@ CONSENSUS = (
 PROTOTYPES = (
     Stage(
         name="assign",
-        version=1,
+        version=2,
         needs=("encode",),
         sections=(),
         writes=("index.zarr", "assigned.npz"),

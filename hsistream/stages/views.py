@@ -187,6 +187,32 @@ def _views_of(
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
+def window_scores(
+    frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
+) -> NDArray[np.float32]:
+    """Project the spectra of a window, strip of chunks by strip, (component, y, x); 0 = no data."""
+    scores = np.zeros((constants.components, *size(window)), np.float32)
+    group = int(constants.group_of_frame[frame])
+    for strip in strips(window, scene.chunk_px):
+        inner = within(strip, window)
+        if valid[inner].any():
+            _project(scene.read(frame, strip), valid[inner], group, constants, scores[:, *inner])
+    return scores
+
+
+def reservoir_scores(reservoir: Table, constants: Constants) -> NDArray[np.float32]:
+    """Project the spectra (pixel, band) of the reservoir, (component, pixel)."""
+    scores = np.zeros((constants.components, 1, len(reservoir["frame"])), np.float32)
+    for frame in np.unique(reservoir["frame"]):
+        own = np.flatnonzero(reservoir["frame"] == frame)
+        found = np.zeros((constants.components, 1, len(own)), np.float32)
+        raw = reservoir["spectra"][own].T[:, None]
+        group = int(constants.group_of_frame[frame])
+        _project(raw, np.ones((1, len(own)), np.bool_), group, constants, found)
+        scores[:, :, own] = found
+    return scores[:, 0]
+
+
 @lru_cache(maxsize=4)
 def load_constants(run: RunDirectory, latents: bool, fingerprint: str) -> Constants:
     """Read the constants once per process; the fingerprint tells runs apart."""
@@ -201,7 +227,7 @@ def _sources(
     frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
 ) -> list[tuple[str, NDArray[np.float32], float]]:
     """List what views are made of: name, values (component, y, x) of a window, edge scale."""
-    scores, first, found = _scores(frame, window, valid, scene, constants), 0, []
+    scores, first, found = window_scores(frame, window, valid, scene, constants), 0, []
     for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
         last = first + projection.components
         found.append((projection.name, scores[first:last], scale))
@@ -212,19 +238,6 @@ def _sources(
         values = np.where(valid, latents.astype(np.float32), np.float32(0))
         found.append((LATENTS, values, constants.latents.edge_scale))
     return found
-
-
-def _scores(
-    frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
-) -> NDArray[np.float32]:
-    """Project the spectra of a window, strip of chunks by strip, (component, y, x); 0 = no data."""
-    scores = np.zeros((constants.components, *size(window)), np.float32)
-    group = int(constants.group_of_frame[frame])
-    for strip in strips(window, scene.chunk_px):
-        inner = within(strip, window)
-        if valid[inner].any():
-            _project(scene.read(frame, strip), valid[inner], group, constants, scores[:, *inner])
-    return scores
 
 
 def _project(
