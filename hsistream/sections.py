@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -180,30 +179,18 @@ class GraphSection(Section):
     """Of the distances to the nearest pixels: the scale of the density."""
     radius_px: Annotated[int, Field(ge=1)] | None = None
     """Half the window of a node; None: as wide as holds twice the neighbours."""
-    global_neighbours: Annotated[int, Field(ge=0, le=100)] = 3
-    """Nearest nodes outside of the window, anywhere in the scene."""
+    distant_neighbours: Annotated[int, Field(ge=0, le=100)] = 3
+    """Nearest nodes anywhere in the scene, besides those of the window."""
     norm: Literal["pi", "unit"] = "pi"
     """Length of eigenvectors: 1 under the stationary distribution, or as vectors."""
-    time: Literal["gap", "vi"] | Annotated[int, Field(ge=0)] = "gap"
-    """Steps of the diffusion; ``gap``: until the first eigenvalue that is not needed is gone;
-    ``vi``: the time whose clusters agree best with those of other times."""
-    assign: Literal["merge", "modes", "kmeans", "ward"] = "merge"
+    time: Literal["settled", "central"] | Annotated[int, Field(ge=0)] = "settled"
+    """Steps of the walk; ``settled``: until only as many eigenvectors as clusters are left;
+    ``central``: where the clusters are nearest to those at all other times."""
+    assignment: Literal["merge", "modes", "kmeans", "ward"] = "merge"
     """How nodes become clusters: many modes, merged by Ward's rule; one mode per cluster; or by
     their places in the diffusion map."""
     reference_pixels: Annotated[int, Field(ge=1000, le=100_000)] = 25_000
     """Sample of pixels against which densities are measured: all pixels of a small scene."""
-
-    def radius(self, pixels: int, nodes: int) -> int:
-        """Half the window, px, that holds about twice the neighbours.
-
-        Examples
-        --------
-        >>> GraphSection().radius(7138, 1068)
-        10
-        """
-        if self.radius_px is not None:
-            return self.radius_px
-        return max(1, round(0.5 * math.sqrt(2 * self.neighbours * pixels / max(1, nodes))))
 
 
 class DgcSection(Section):

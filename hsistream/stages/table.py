@@ -12,11 +12,15 @@ from hsistream.stages import (
     cluster,
     codebooks,
     count,
+    describe,
+    diffuse,
     encode,
     label,
     lookup,
     merge,
+    region_lookup,
     report,
+    segment,
     statistics,
     train,
     views,
@@ -132,6 +136,46 @@ PROTOTYPES = (
 )
 """Labels from the prototypes of the network, merged."""
 
+DIFFUSION = (
+    Stage(
+        name="segment",
+        version=1,
+        needs=("statistics",),
+        sections=("segment",),
+        writes=("superpixels.zarr", "superpixels.npz"),
+        run=segment.run,
+        estimate=segment.estimate,
+    ),
+    Stage(
+        name="describe",
+        version=1,
+        needs=("segment", "encode"),
+        sections=("graph",),
+        writes=("regions.npz", "reference.npz"),
+        run=describe.run,
+        estimate=describe.estimate,
+    ),
+    Stage(
+        name="cluster",
+        version=1,
+        needs=("describe",),
+        sections=("cluster",),
+        writes=("clusters.npz",),
+        run=diffuse.run,
+        estimate=diffuse.estimate,
+    ),
+    Stage(
+        name="label",
+        version=1,
+        needs=("cluster",),
+        sections=(),
+        writes=("labels.zarr", "labels.npz"),
+        run=region_lookup.run,
+        estimate=region_lookup.estimate,
+    ),
+)
+"""Labels of superpixels, from a walk between their densest pixels."""
+
 REPORT = Stage(
     name="report",
     version=2,
@@ -143,7 +187,7 @@ REPORT = Stage(
 )
 
 HEADS: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
-    {"consensus": CONSENSUS, "prototypes": PROTOTYPES}
+    {"consensus": CONSENSUS, "prototypes": PROTOTYPES, "diffusion": DIFFUSION}
 )
 """What ``cluster.head`` names."""
 
