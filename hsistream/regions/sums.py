@@ -27,6 +27,11 @@ class RegionSums:
     feature_sum: NDArray[np.float64]
 
     @classmethod
+    def empty(cls, regions: int, features: int) -> RegionSums:
+        """Make the sums over no pixel."""
+        return cls(np.zeros(regions, np.int64), np.zeros((regions, features)))
+
+    @classmethod
     def from_pixels(
         cls, index: NDArray[np.integer[Any]], features: NDArray[np.floating], regions: int
     ) -> RegionSums:
