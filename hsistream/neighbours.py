@@ -96,8 +96,7 @@ def squared_gap(first: Floats, second: Floats) -> float:
     for f in range(whole, len(first)):
         g = first[f] - second[f]
         a += g * g
-    total: float = (a + b) + (c + d)
-    return total
+    return float((a + b) + (c + d))
 
 
 @njit(cache=True, nogil=True)
@@ -114,7 +113,7 @@ def _rounding(block: Floats, largest: float) -> float:
     """Bound the error of half a squared distance that is computed from products."""
     lengths = np.einsum("qf,qf->q", block, block)
     scale = float(lengths.max()) / 2 + largest
-    return 4 * (block.shape[1] + 4) * float(np.finfo(float).eps) * scale
+    return float(4 * (block.shape[1] + 4) * np.finfo(float).eps * scale)
 
 
 @njit(cache=True, nogil=True)

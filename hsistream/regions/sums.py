@@ -60,12 +60,6 @@ class RegionSums:
     def __add__(self, other: RegionSums) -> RegionSums:
         return RegionSums(self.count + other.count, self.feature_sum + other.feature_sum)
 
-    def grouped(self, groups: NDArray[np.int64], size: int) -> RegionSums:
-        """Sum regions up by their group (region,), to ``size`` larger regions."""
-        parts = RegionSums.from_pixels(groups, self.feature_sum, size)
-        count = np.bincount(groups, self.count, minlength=size).astype(np.int64)
-        return RegionSums(count, parts.feature_sum)
-
     def means(self) -> NDArray[np.float64]:
         """Mean features of every region, (region, feature); 0 for a region without a pixel."""
         return self.feature_sum / np.maximum(self.count, 1)[:, None]

@@ -43,8 +43,7 @@ def eight_bit(scores: NDArray[np.floating], low: ArrayLike, high: ArrayLike) -> 
             continue
         scaled = (values.astype(np.float64) - lows[channel]) / extents[channel] * 255.0
         scaled = np.clip(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0), 0.0, 255.0)
-        whole = np.floor(scaled)
-        image[channel] = whole + (scaled - whole >= 0.5)  # 0.5 added first would round up 0.4999…
+        image[channel] = np.floor(scaled + 0.5)  # numpy itself rounds halves to even
     return image
 
 

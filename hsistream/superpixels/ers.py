@@ -192,7 +192,7 @@ def _forest(shape: tuple[int, ...], pixels: int, directions: int) -> Forest:
         edges=np.empty((directions * height * width, 2)),
         loops=np.empty((height * width, 2)),
         parent=np.empty(height * width, np.int32),
-        parts=np.empty(pixels + 1),
+        parts=np.empty(max(pixels, 1) + 1),
         steps=steps,
     )
 

@@ -85,7 +85,6 @@ def weigh(
 def begin(forest: Forest, valid: NDArray[np.bool_], total: float) -> float:
     """Scale weights, fill the loops, and write each gain in entropy; return the largest one."""
     edges, loops = forest.edges, forest.loops
-    directions = len(forest.steps)
     for p in range(len(loops)):
         loops[p, 0] = 0.0
         forest.parent[p] = -1
@@ -94,9 +93,9 @@ def begin(forest: Forest, valid: NDArray[np.bool_], total: float) -> float:
             continue
         if total > 0.0:
             edges[edge, 0] /= total
-        u = edge // directions
+        u, v = ends(edge, forest.steps)
         loops[u, 0] += edges[edge, 0]
-        loops[u + forest.steps[edge % directions], 0] += edges[edge, 0]
+        loops[v, 0] += edges[edge, 0]
     for p in range(len(loops)):
         loops[p, 1] = entropy(loops[p, 0])
     for size in range(len(forest.parts)):
@@ -104,11 +103,17 @@ def begin(forest: Forest, valid: NDArray[np.bool_], total: float) -> float:
     largest = 0.0
     for edge in range(len(edges)):
         if edges[edge, 0] >= 0.0:
-            u = edge // directions
-            v = u + forest.steps[edge % directions]
+            u, v = ends(edge, forest.steps)
             edges[edge, 1] = entropy_gain(loops, edges[edge, 0], u, v)
             largest = max(largest, edges[edge, 1])
     return largest
+
+
+@njit(nogil=True, cache=True)
+def ends(edge: int, steps: NDArray[np.int64]) -> tuple[int, int]:
+    """Find the two pixels of an edge; shifts, as a division by 2 or 4 would be slow here."""
+    u = edge >> (len(steps) // 2)
+    return u, u + int(steps[edge & (len(steps) - 1)])
 
 
 @njit(nogil=True, cache=True)
@@ -142,8 +147,7 @@ def root(parent: NDArray[np.int32], pixel: int) -> int:
 @njit(nogil=True, cache=True)
 def gain_now(forest: Forest, edge: int, beta: float) -> float:
     """Compute the gain of an edge anew; ``CYCLE`` if its ends are joined already."""
-    u = edge // len(forest.steps)
-    v = u + forest.steps[edge % len(forest.steps)]
+    u, v = ends(edge, forest.steps)
     first, second = root(forest.parent, u), root(forest.parent, v)
     if first == second:
         return CYCLE
@@ -156,8 +160,7 @@ def gain_now(forest: Forest, edge: int, beta: float) -> float:
 @njit(nogil=True, cache=True)
 def join(forest: Forest, edge: int) -> None:
     """Take an edge: take its weight from two loops, and make one superpixel of two."""
-    u = edge // len(forest.steps)
-    v = u + forest.steps[edge % len(forest.steps)]
+    u, v = ends(edge, forest.steps)
     for p in (u, v):
         forest.loops[p, 0] -= forest.edges[edge, 0]
         forest.loops[p, 1] = entropy(forest.loops[p, 0])
