@@ -161,6 +161,7 @@ def measure_entropy_rate(
         valid = np.ones(image.shape[1:], np.bool_)
     pixels = int(np.count_nonzero(valid))
     forest = _forest(valid.shape, pixels, neighbours // 2)
+    image, valid = np.ascontiguousarray(image), np.ascontiguousarray(valid)  # compiled once
     weight = weigh(image, valid, 0.5 / sigma**2, neighbours // 2, forest.edges)
     entropy = begin(forest, valid, weight)
     balanced = balance_gain(forest.parts, 1, 1) if pixels > 1 else 0.0
