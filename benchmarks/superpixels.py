@@ -12,11 +12,11 @@ says nothing below some megabytes.
 from __future__ import annotations
 
 import argparse
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -56,7 +56,7 @@ def main() -> None:
             seconds = [processor_seconds(segment, image) for _ in range(asked.repeats)]
             spent = f"{min(seconds):.3f}-{max(seconds):.3f}"
             known = PUBLISHED_S[side_px, kind] if asked.segmenter == "ers" else ""
-            size = in_fresh_process(asked.segmenter, kind, side_px) / side_px**2
+            size = in_fresh_process(asked.segmenter, image) / side_px**2
             print(f"  {side_px:4} {kind:8} {spent:14} {known:14} {size:8.0f}", flush=True)
 
 
@@ -66,30 +66,22 @@ def processor_seconds(segment: Segmenter, image: NDArray[np.uint8]) -> float:
     return time.process_time() - started
 
 
-def in_fresh_process(segmenter: str, kind: str, side_px: int) -> int:
+def in_fresh_process(segmenter: str, image: NDArray[np.uint8]) -> int:
     """Peak bytes, where no memory is left over from an earlier image."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(peak_bytes, segmenter, kind, side_px).result()
+        return pool.submit(peak_bytes, segmenter, image).result()
 
 
-def peak_bytes(segmenter: str, kind: str, side_px: int) -> int:
+def peak_bytes(segmenter: str, image: NDArray[np.uint8]) -> int:
     """Memory of this process at its largest, less what it had before."""
-    segment, image = load_segmenter(segmenter), KINDS[kind](side_px)
+    segment = load_segmenter(segmenter)
     segment(natural(32), 10)  # compiles
-    process, stop = psutil.Process(), threading.Event()
-    before = process.memory_info().rss
-    peak = [before]
-
-    def watch() -> None:
-        while not stop.wait(0.001):
-            peak[0] = max(peak[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    before = psutil.Process().memory_info().rss
     segment(image, COUNT)
-    stop.set()
-    watcher.join()
-    return peak[0] - before
+    # getrusage would also count the process that started this one
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak_kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return peak_kib * 1024 - before
 
 
 def natural(side_px: int) -> NDArray[np.uint8]:
