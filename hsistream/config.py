@@ -147,21 +147,25 @@ class RunConfig(Section):
         return found
 
     def with_clusters(self, clusters: int) -> RunConfig:
-        """Ask for another number of clusters of the same prototypes.
+        """Ask for another number of clusters of the same prototypes or superpixels.
 
         Raises
         ------
         ConfigError
-            If the clusters are not merged prototypes, or there are too few of these,
-            or less than one cluster is asked for.
+            If clusters are not made of prototypes or superpixels, or there are too few
+            prototypes, or less than one cluster is asked for.
         """
-        if self.cluster.head != "prototypes" or self.encoder is None:
+        if self.cluster.head == "consensus":
             raise ConfigError(
-                f"relabel needs a run whose clusters are merged prototypes, such as those of "
-                f"--method dgc, but this run is {self.method}. Run hsistream cluster again with "
-                f"--clusters {clusters}."
+                f"relabel needs a run whose clusters are merged prototypes or superpixels, such as "
+                f"those of --method dgc and s2dl, but this run is {self.method}. Run hsistream "
+                f"cluster again with --clusters {clusters}."
             )
-        if clusters > (self.encoder.prototypes or 0):
+        if (
+            self.cluster.head == "prototypes"
+            and self.encoder is not None
+            and clusters > (self.encoder.prototypes or 0)
+        ):
             raise ConfigError(
                 f"At most one cluster per prototype can be found, but --clusters is {clusters} and "
                 f"the run has {self.encoder.prototypes} prototypes. Run hsistream cluster again "
