@@ -9,18 +9,24 @@ from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.affinity import Places, window_radius_px
 from hsistream.graph.clustering import (
+    SPARE_MODES,
     NodeClustering,
     Nodes,
     NodeSettings,
     Superpixels,
     cluster_nodes,
+    peaks_at,
 )
+from hsistream.graph.modes import choose_modes
 from hsistream.regions.density import density_order, density_shares
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import SHOWN_EIGENVALUES, TABLE, warn_of_few
 from hsistream.stores.tables import Table, read_table, write_table
+
+MODES_PER_CLUSTER = {"merge": SPARE_MODES, "modes": 1}
+"""Modes from which clusters grow, by the assignment; others grow from none."""
 
 
 def run(context: Context) -> None:
@@ -31,9 +37,11 @@ def run(context: Context) -> None:
         table["count"], table["feature_sum"] / np.maximum(table["count"], 1)[:, None]
     )
     nodes = _nodes(table)
-    found = cluster_nodes(nodes, superpixels, _settings(config, context.scene, len(nodes.order)))
+    settings = _settings(config, context.scene, len(nodes.order))
+    found = cluster_nodes(nodes, superpixels, settings)
     warn_of_few(len(np.unique(found.labels)), found.clusters, context.notify)
-    write_table(context.run.table(TABLE), _to_table(found, superpixels, table))
+    kept = _to_table(found, superpixels, table) | {"modes": _modes(nodes, found, settings)}
+    write_table(context.run.table(TABLE), kept)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -103,6 +111,16 @@ def _settings(config: RunConfig, scene: Scene, nodes: int) -> NodeSettings:
         tries=config.cluster.starts,
         seed=config.seed,
     )
+
+
+def _modes(nodes: Nodes, found: NodeClustering, settings: NodeSettings) -> NDArray[np.int64]:
+    """Find the pixels from which clusters grew: frame, row and column, (mode, 3)."""
+    if settings.assignment not in MODES_PER_CLUSTER:
+        return np.zeros((0, 3), np.int64)
+    wanted = found.clusters * MODES_PER_CLUSTER[settings.assignment]
+    _, peaks = peaks_at(nodes, found.walk, found.time)
+    modes = choose_modes(peaks.scores, nodes.regions, wanted)
+    return np.column_stack([nodes.places.frame, nodes.places.pixels])[modes]
 
 
 def _to_table(found: NodeClustering, superpixels: Superpixels, described: Table) -> Table:
