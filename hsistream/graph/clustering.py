@@ -235,7 +235,7 @@ def partition_at(
     ``clusters`` None takes their number from the scores.
     """
     places, peaks = peaks_at(nodes, walk, time)
-    modes = choose_modes(peaks.scores, nodes.regions, clusters or suggest_modes(peaks.scores))
+    modes = choose_modes(peaks, nodes.regions, clusters or suggest_modes(peaks.scores))
     labels = label_nodes(peaks, places, modes, neighbours)
     return vote(nodes.regions, labels, int(nodes.regions.max()) + 1)
 
@@ -328,7 +328,10 @@ def _merge_regions(groups: Labels, superpixels: Superpixels) -> MergeTree:
 
 def _nearest_centres(places: Floats, nodes: Nodes, clusters: int, settings: NodeSettings) -> Labels:
     """Divide nodes (node,) by k-means in the diffusion map, weighted by their masses."""
-    size = min(clusters, len(np.unique(places.round(9), axis=0)))
+    if not places.any():  # one node, or a walk that has settled everywhere
+        return np.zeros(len(places), np.int64)
+    kinds = np.unique((places / np.abs(places).max()).round(9), axis=0)
+    size = min(clusters, len(kinds))
     model = KMeans(size, n_init=settings.tries, random_state=settings.seed)
     with threadpool_limits(1):
         return np.asarray(model.fit(places, sample_weight=nodes.masses).labels_, np.int64)
