@@ -8,9 +8,8 @@ more modes than clusters, whose regions are then merged by their means.
 
 References
 ----------
-.. [1] K. Cui et al., "Superpixel-based and spatially regularized diffusion
-   learning for unsupervised hyperspectral image clustering", IEEE TGRS 62, 2024.
-   doi:10.1109/TGRS.2024.3385202
+.. [1] K. Cui et al., "Superpixel-based and spatially-regularized diffusion
+   learning for unsupervised hyperspectral image clustering", arXiv:2312.15447.
 """
 
 from __future__ import annotations

@@ -8,9 +8,8 @@ References
 ----------
 .. [1] M. Maggioni and J. M. Murphy, "Learning by unsupervised nonlinear
    diffusion", JMLR 20, 160, 2019.
-.. [2] K. Cui et al., "Superpixel-based and spatially regularized diffusion
-   learning for unsupervised hyperspectral image clustering", IEEE TGRS 62, 2024.
-   doi:10.1109/TGRS.2024.3385202
+.. [2] K. Cui et al., "Superpixel-based and spatially-regularized diffusion
+   learning for unsupervised hyperspectral image clustering", arXiv:2312.15447.
 """
 
 from __future__ import annotations
