@@ -116,6 +116,14 @@ def test_every_superpixel_gets_a_label(
     np.testing.assert_array_equal(again.labels, found.labels)
 
 
+def test_one_mode_per_cluster_leaves_nothing_to_merge() -> None:
+    nodes = made_nodes(blobs(np.repeat(np.arange(5), 12), 1), scattered(60, 2))
+    settings = NodeSettings(4, 4, neighbours=8, modes_per_cluster=1)
+    merged = cluster_nodes(nodes, made_superpixels(nodes), settings)
+    plain = cluster_nodes(nodes, made_superpixels(nodes), replace(settings, assignment="modes"))
+    assert same_partition(merged.labels, plain.labels)
+
+
 @pytest.mark.parametrize("assignment", ["merge", "ward"])
 def test_any_number_of_clusters_is_a_look_up(assignment: Assignment) -> None:
     kinds = np.random.default_rng(0).integers(0, 4, 80)
@@ -165,6 +173,7 @@ class Refused:
         Refused({"clusters": 0}, "clusters must be 1 or more, not 0"),
         Refused({"radius_px": 0}, "radius_px must be 1 or more, not 0"),
         Refused({"neighbours": 0}, "neighbours must be 1 or more, not 0"),
+        Refused({"modes_per_cluster": 0}, "modes_per_cluster must be 1 or more, not 0"),
         Refused({"distant_neighbours": -1}, "must be 0 or more, not -1"),
         Refused({"time": -2}, "must be 0 or more, not 3 and -2"),
         Refused({"time": "best"}, "time must be a number of steps or one of"),
