@@ -253,8 +253,9 @@ def test_threads_do_not_disturb_each_other() -> None:
         (np.zeros((1, 4, 4)), {"valid": np.ones((4, 5), np.bool_)}, "its shape is (4, 5)"),
         (np.zeros((1, 4, 4)), {"count": 0}, "not count=0"),
         (np.zeros((1, 4, 4)), {"neighbours": 6}, "not neighbours=6"),
-        (np.zeros((1, 4, 4)), {"balance": -1.0}, "balance must be 0 or more, not -1.0"),
-        (np.zeros((1, 4, 4)), {"sigma": 0.0}, "sigma must be above 0, not 0.0"),
+        (np.zeros((1, 4, 4)), {"balance": -1.0}, "balance must be 0 or more, and finite, not -1.0"),
+        (np.zeros((1, 4, 4)), {"sigma": 0.0}, "sigma must be at least 1e-100, not 0.0"),
+        (np.zeros((1, 4, 4)), {"sigma": np.nan}, "not nan"),
         (np.broadcast_to(np.uint8(0), (1, 2**15, 2**15)), {}, f"at most {LARGEST_PX} pixels"),
     ],
 )
