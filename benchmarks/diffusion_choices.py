@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=30, help="of a pixel and of a node")
     parser.add_argument("--percentile", type=float, default=50, help="of distances: the scale")
     parser.add_argument("--nodes", type=int, default=3, help="per superpixel")
+    parser.add_argument("--modes", type=int, default=6, help="per cluster, where they are merged")
     parser.add_argument("--pixels", type=int, default=20, help="per superpixel")
     parser.add_argument("--metric", default="oa", choices=["oa", "ari", "nmi", "aa", "mean_iou"])
     asked = parser.parse_args()
@@ -126,7 +127,13 @@ def prepare(path: Path, asked: argparse.Namespace) -> Case:
     sums = RegionSums.from_pixels(index.ravel(), features, int(index.max()) + 1)
     radius_px = window_radius_px(len(unit), len(pixels), asked.neighbours)
     clusters = len(np.unique(truth[truth > 0]))
-    settings = NodeSettings(clusters, radius_px, neighbours=asked.neighbours, norm=asked.norm)
+    settings = NodeSettings(
+        clusters,
+        radius_px,
+        neighbours=asked.neighbours,
+        norm=asked.norm,
+        modes_per_cluster=asked.modes,
+    )
     return Case(index, truth, nodes, Superpixels(sums.count, sums.means()), settings)
 
 

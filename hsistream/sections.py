@@ -189,6 +189,8 @@ class GraphSection(Section):
     assignment: Literal["merge", "modes", "kmeans", "ward"] = "merge"
     """How nodes become clusters: many modes, merged by Ward's rule; one mode per cluster; or by
     their places in the diffusion map."""
+    modes: Annotated[int, Field(ge=1, le=200)] = 6
+    """Modes per cluster, where they are merged."""
     reference_pixels: Annotated[int, Field(ge=1000, le=100_000)] = 25_000
     """Sample of pixels against which densities are measured: all pixels of a small scene."""
 

@@ -30,7 +30,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class NodeGraph:
-    """Symmetric affinity of nodes, 0 or 1, connected; ``joined`` edges were added for that."""
+    """Symmetric affinity of nodes, 0 or 1, connected; ``joined`` links were added for that."""
 
     affinity: sparse.csr_array
     joined: int
@@ -151,7 +151,7 @@ def connect(affinity: sparse.csr_array, features: Floats) -> NodeGraph:
     Returns
     -------
     NodeGraph
-        One component, and how many edges it took: one less than there were
+        One component, and how many links it took: one less than there were
         components. On a graph in pieces, rounding would decide what eigenpairs
         are, and distances between pieces would mean nothing.
     """
@@ -181,7 +181,7 @@ def _closest_pairs(features: Floats, member: Rows) -> Rows:
     """Find the pair that joins each component to the rest, (pair, 2), smaller node first.
 
     The largest component is joined by the others. Pairs are in a strict order,
-    distance and then nodes, so that these are edges of one shortest spanning
+    distance and then nodes, so that these are links of one shortest spanning
     tree of the components and never close a circle.
     """
     asked = np.flatnonzero(member != np.bincount(member).argmax())

@@ -8,9 +8,8 @@ more modes than clusters, whose regions are then merged by their means.
 
 References
 ----------
-.. [1] K. Cui et al., "Superpixel-based and spatially regularized diffusion
-   learning for unsupervised hyperspectral image clustering", IEEE TGRS 62, 2024.
-   doi:10.1109/TGRS.2024.3385202
+.. [1] K. Cui et al., "Superpixel-based and spatially-regularized diffusion
+   learning for unsupervised hyperspectral image clustering", arXiv:2312.15447.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from hsistream.graph.diffusion import (
     settled_time,
     walk_spectrum,
 )
-from hsistream.graph.merging import MergeTree, by_mass, ward_tree, ward_tree_of_many
+from hsistream.graph.merging import MergeTree, by_mass, ward_tree_of_many
 from hsistream.graph.modes import (
     Peaks,
     choose_modes,
@@ -56,9 +55,6 @@ Assignment = Literal["merge", "modes", "kmeans", "ward"]
 
 TimeRule = Literal["settled", "central"]
 """How a time is chosen: by the eigenvalues, or as the partition that others are nearest to."""
-
-SPARE_MODES = 6
-"""Modes per cluster that ``merge`` starts from."""
 
 FEWEST_PAIRS = 10
 """Eigenpairs that are found at least."""
@@ -119,6 +115,8 @@ class NodeSettings:
         ``modes``, as published: one mode per cluster. ``merge``: more modes,
         then the regions are joined by Ward's criterion on their mean features.
         ``kmeans`` and ``ward`` divide the diffusion map itself.
+    modes_per_cluster : int
+        Modes that ``merge`` starts from.
     tries : int
         Starts of k-means.
     seed : int
@@ -132,6 +130,7 @@ class NodeSettings:
     norm: Norm = "pi"
     time: int | TimeRule = "settled"
     assignment: Assignment = "merge"
+    modes_per_cluster: int = 6
     tries: int = 10
     seed: int = 0
 
@@ -235,7 +234,7 @@ def partition_at(
     ``clusters`` None takes their number from the scores.
     """
     places, peaks = peaks_at(nodes, walk, time)
-    modes = choose_modes(peaks.scores, nodes.regions, clusters or suggest_modes(peaks.scores))
+    modes = choose_modes(peaks, nodes.regions, clusters or suggest_modes(peaks.scores))
     labels = label_nodes(peaks, places, modes, neighbours)
     return vote(nodes.regions, labels, int(nodes.regions.max()) + 1)
 
@@ -263,7 +262,7 @@ def check_settings(nodes: Nodes, settings: NodeSettings) -> None:
         raise ValueError(
             f"time must be a number of steps or one of {get_args(TimeRule)}, not {settings.time!r}."
         )
-    for name in ("clusters", "radius_px", "neighbours"):
+    for name in ("clusters", "radius_px", "neighbours", "modes_per_cluster", "tries"):
         if getattr(settings, name) is not None and getattr(settings, name) < 1:
             raise ValueError(f"{name} must be 1 or more, not {getattr(settings, name)}.")
     if settings.distant_neighbours < 0 or (
@@ -309,7 +308,7 @@ def _group(
         return Grouping(np.arange(len(places)), nodes.regions, found)
     if settings.assignment == "kmeans":
         return Grouping(_nearest_centres(places, nodes, clusters, settings), nodes.regions, None)
-    modes = clusters * (SPARE_MODES if settings.assignment == "merge" else 1)
+    modes = clusters * (settings.modes_per_cluster if settings.assignment == "merge" else 1)
     voted = partition_at(nodes, walk, time, modes, settings.neighbours)
     groups = np.unique(voted, return_inverse=True)[1]
     tree = _merge_regions(groups, superpixels) if settings.assignment == "merge" else None
@@ -323,12 +322,15 @@ def _merge_regions(groups: Labels, superpixels: Superpixels) -> MergeTree:
     cells = groups, np.arange(len(groups))
     members = sparse.csr_array((pixels, cells), shape=(len(masses), len(groups)))
     total = members @ superpixels.means
-    return ward_tree(np.asarray(total) / masses[:, None], masses)
+    return ward_tree_of_many(np.asarray(total) / masses[:, None], masses)
 
 
 def _nearest_centres(places: Floats, nodes: Nodes, clusters: int, settings: NodeSettings) -> Labels:
     """Divide nodes (node,) by k-means in the diffusion map, weighted by their masses."""
-    size = min(clusters, len(np.unique(places.round(9), axis=0)))
+    if not places.any():  # one node, or a walk that has settled everywhere
+        return np.zeros(len(places), np.int64)
+    kinds = np.unique((places / np.abs(places).max()).round(9), axis=0)
+    size = min(clusters, len(kinds))
     model = KMeans(size, n_init=settings.tries, random_state=settings.seed)
     with threadpool_limits(1):
         return np.asarray(model.fit(places, sample_weight=nodes.masses).labels_, np.int64)

@@ -5,7 +5,7 @@ References
 .. [1] R. R. Coifman and S. Lafon, "Diffusion maps", ACHA 21, 5-30, 2006.
    doi:10.1016/j.acha.2006.04.006
 .. [2] J. M. Murphy and S. L. Polk, "A multiscale environment for learning by
-   diffusion", ACHA 57, 58-100, 2022. doi:10.1016/j.acha.2021.11.004
+   diffusion", ACHA 57, 58-100, 2022. arXiv:2102.00500
 """
 
 from __future__ import annotations

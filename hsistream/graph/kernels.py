@@ -121,8 +121,10 @@ def ward_joins(places: Floats, masses: Floats, firsts: Rows, seconds: Rows, cost
     """Write which points Ward's criterion joins, (join,), along chains of nearest neighbours.
 
     A group is named by its first point. ``places`` and ``masses`` are
-    overwritten. Joins are not in the order of their costs.
+    overwritten. Joins are not in the order of their costs, but none costs less
+    than those that made its groups.
     """
+    heights = np.zeros(len(masses))
     active = np.arange(len(masses))
     chain = np.empty(len(masses) + 1, np.int64)
     length, left = 0, len(masses)
@@ -144,11 +146,17 @@ def ward_joins(places: Floats, masses: Floats, firsts: Rows, seconds: Rows, cost
                         best, nearest = cost, other
             if length > 1 and nearest == chain[length - 2]:
                 break
+            for earlier in range(length):  # by rounding, a join can bring its group nearer
+                if chain[earlier] == nearest:
+                    length = earlier
+                    break
             chain[length] = nearest
             length += 1
         length -= 2
         kept, gone = min(tip, nearest), max(tip, nearest)
-        firsts[join], seconds[join], costs[join] = kept, gone, best
+        # Rounding may take a step back: groups of equal points have a gap of 1e-17.
+        heights[kept] = max(best, heights[kept], heights[gone])
+        firsts[join], seconds[join], costs[join] = kept, gone, heights[kept]
         total = masses[kept] + masses[gone]
         for k in range(places.shape[1]):
             moved = masses[kept] * places[kept, k] + masses[gone] * places[gone, k]
@@ -165,5 +173,5 @@ def _join_cost(places: Floats, masses: Floats, first: int, second: int) -> float
     gap = 0.0
     for k in range(places.shape[1]):
         gap += (places[first, k] - places[second, k]) ** 2
-    cost: float = gap * masses[first] * masses[second] / (masses[first] + masses[second])
+    cost: float = gap * (masses[first] * masses[second] / (masses[first] + masses[second]))
     return cost

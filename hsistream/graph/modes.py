@@ -8,9 +8,8 @@ References
 ----------
 .. [1] M. Maggioni and J. M. Murphy, "Learning by unsupervised nonlinear
    diffusion", JMLR 20, 160, 2019.
-.. [2] K. Cui et al., "Superpixel-based and spatially regularized diffusion
-   learning for unsupervised hyperspectral image clustering", IEEE TGRS 62, 2024.
-   doi:10.1109/TGRS.2024.3385202
+.. [2] K. Cui et al., "Superpixel-based and spatially-regularized diffusion
+   learning for unsupervised hyperspectral image clustering", arXiv:2312.15447.
 """
 
 from __future__ import annotations
@@ -69,13 +68,13 @@ def density_peaks(places: Floats, density: Floats, order: Rows) -> Peaks:
     return Peaks(order, donors, density * np.sqrt(gaps))
 
 
-def choose_modes(scores: Floats, regions: Rows, count: int) -> Rows:
+def choose_modes(peaks: Peaks, regions: Rows, count: int) -> Rows:
     """Choose the nodes of largest score, one per superpixel at most.
 
     Parameters
     ----------
-    scores : (node,) float64
-        Of :func:`density_peaks`.
+    peaks : Peaks
+        Scores of the nodes.
     regions : (node,) int64
         Superpixel of every node.
     count : int
@@ -84,9 +83,13 @@ def choose_modes(scores: Floats, regions: Rows, count: int) -> Rows:
     Returns
     -------
     (mode,) int64
-        Nodes, from the largest score down; of equals, the first.
+        Nodes, from the largest score down; of equals, the first. The densest
+        node always comes first: no score exceeds its own, and all labels come
+        from a mode.
     """
-    ranking = np.argsort(-scores, kind="stable")
+    ranking = np.argsort(-peaks.scores, kind="stable")
+    densest = peaks.order[:1]
+    ranking = np.concatenate([densest, ranking[ranking != densest]])
     best = np.sort(np.unique(regions[ranking], return_index=True)[1])
     return np.asarray(ranking[best[:count]])
 
@@ -101,7 +104,7 @@ def label_nodes(peaks: Peaks, places: Floats, modes: Rows, neighbours: int) -> R
     places : (node, coordinate) float64
         Diffusion map.
     modes : (mode,) int64
-        Modes; label k is that of mode k. The densest node must be among them.
+        Of :func:`choose_modes`; label k is that of mode k.
     neighbours : int
         Size of the local backbone around a mode, itself included.
 

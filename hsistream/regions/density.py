@@ -6,9 +6,9 @@ tiles. The scale of the kernel is a percentile of the distances to neighbours.
 
 References
 ----------
-.. [1] S. L. Polk, K. Cui, R. J. Plemmons and J. M. Murphy, "Diffusion and
-   volume maximization-based clustering of highly mixed hyperspectral images",
-   Remote Sensing 15, 1053, 2023. doi:10.3390/rs15041053
+.. [1] S. L. Polk et al., "Unsupervised diffusion and volume maximization-based
+   clustering of hyperspectral images", Remote Sensing 15, 1053, 2023.
+   doi:10.3390/rs15041053
 """
 
 from __future__ import annotations

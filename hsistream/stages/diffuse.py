@@ -9,7 +9,6 @@ from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.affinity import Places, window_radius_px
 from hsistream.graph.clustering import (
-    SPARE_MODES,
     NodeClustering,
     Nodes,
     NodeSettings,
@@ -24,9 +23,6 @@ from hsistream.stages import Context, Needs
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import SHOWN_EIGENVALUES, TABLE, warn_of_few
 from hsistream.stores.tables import Table, read_table, write_table
-
-MODES_PER_CLUSTER = {"merge": SPARE_MODES, "modes": 1}
-"""Modes from which clusters grow, by the assignment; others grow from none."""
 
 
 def run(context: Context) -> None:
@@ -108,6 +104,7 @@ def _settings(config: RunConfig, scene: Scene, nodes: int) -> NodeSettings:
         norm=asked.norm,
         time=asked.time,
         assignment=asked.assignment,
+        modes_per_cluster=asked.modes,
         tries=config.cluster.starts,
         seed=config.seed,
     )
@@ -115,11 +112,9 @@ def _settings(config: RunConfig, scene: Scene, nodes: int) -> NodeSettings:
 
 def _modes(nodes: Nodes, found: NodeClustering, settings: NodeSettings) -> NDArray[np.int64]:
     """Find the pixels from which clusters grew: frame, row and column, (mode, 3)."""
-    if settings.assignment not in MODES_PER_CLUSTER:
-        return np.zeros((0, 3), np.int64)
-    wanted = found.clusters * MODES_PER_CLUSTER[settings.assignment]
+    per_cluster = {"merge": settings.modes_per_cluster, "modes": 1}.get(settings.assignment, 0)
     _, peaks = peaks_at(nodes, found.walk, found.time)
-    modes = choose_modes(peaks.scores, nodes.regions, wanted)
+    modes = choose_modes(peaks, nodes.regions, found.clusters * per_cluster)
     return np.column_stack([nodes.places.frame, nodes.places.pixels])[modes]
 
 
