@@ -38,6 +38,24 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "encoder": {"name": "dgc", "gain": 0.0},
             },
         },
+        "umae": {
+            "summary": "masked autoencoder of small patches; landmark consensus of its latents",
+            "settings": {
+                "views": {"spectral": ["latents"]},
+                "encoder": {"name": "umae"},
+                # 100 epochs of 400 pixels, and nothing but AdamW and stairs, as published
+                "training": {
+                    "steps": 900,
+                    "pairs": 1,
+                    "learning_rate": 5e-4,
+                    "decay": "stairs",
+                    "warm_up": 0,
+                    "clip": 1e3,
+                    "momentum": 0.0,
+                    "check_every": 300,
+                },
+            },
+        },
         "kmeans": {
             "summary": "k-means on 20 principal components of z-scored spectra: the baseline",
             "settings": {
