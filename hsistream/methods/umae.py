@@ -64,7 +64,7 @@ COMPONENTS = 20
 PORTION_PX = 24
 """Pixels of a step that are one sample of the loop: so many fit the cache, on a thread each."""
 
-TOKENS_AT_ONCE = 4096
+TOKENS_AT_ONCE = 2048
 """Tokens that are encoded at a time, about; those of a row of pixels at least."""
 
 SQUARE_PX = 32

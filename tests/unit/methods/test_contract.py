@@ -23,20 +23,11 @@ from hsistream.nn import loop
 from hsistream.nn.learner import Inspection, Schedule
 from hsistream.presets import PRESETS
 from hsistream.sections import EncoderSection, TrainingSection
+from tests.laws.requests import LIGHT
 from tests.unit.methods.material import Image, fields, material_of, work_in
 
 STEPS = 5
 CLUSTERS = 3
-
-LIGHT: dict[str, list[tuple[str, Any]]] = {
-    "umae": [
-        ("encoder.depth", 2),
-        ("encoder.decoder_depth", 1),
-        ("encoder.pixels", 96),
-        ("encoder.sample", 160),
-    ]
-}
-"""Settings that let the slow networks learn less."""
 
 IMAGES = (fields(), fields((30, 36), seed=1, gain=1.2))
 
@@ -73,7 +64,7 @@ class StoppedError(Exception):
 def config_of(name: str, *settings: tuple[str, Any]) -> RunConfig:
     """The configuration of the preset that is named like the network."""
     assert name in PRESETS
-    light = LIGHT.get(name, [])
+    light = LIGHT.get(name, ())
     return RunConfig.make(name, settings=[("cluster.clusters", CLUSTERS), *light, *settings])
 
 
