@@ -97,7 +97,7 @@ def training_bytes(settings: UmaeSection, features: int) -> int:
     """Memory of a training: the patches of all its pixels, and the layers for those of a step."""
     shape = _shape(settings, features)
     patches = (settings.pixels + settings.sample) * features * settings.patch_px**2
-    return 2 * 4 * patches + settings.batch * _layer_bytes(settings, shape)
+    return 4 * 4 * patches + settings.batch * _layer_bytes(settings, shape)
 
 
 def square_bytes(settings: UmaeSection, features: int, pixels: int) -> int:

@@ -64,6 +64,9 @@ ENDINGS = {
 }
 """How a training ended, in words."""
 
+SCORES_BYTES = 2**9
+"""Memory of the scores of a pixel of the reservoir, from which networks start."""
+
 CHECKPOINT_BYTES = 64 * 2**20
 """Disk of the checkpoints, generously."""
 
@@ -111,6 +114,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "one step": config.training.pairs * step,
             "probe": PROBE_CROPS * crop + _label_bytes(features),
             "reservoir spectra": sampled * (scene.bands * scene.itemsize + 2 * 4 * features),
+            "reservoir scores": sampled * SCORES_BYTES,
         },
         disk_bytes=CHECKPOINT_BYTES,
     )

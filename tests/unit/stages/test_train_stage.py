@@ -284,7 +284,7 @@ def test_neighbours_with_data_are_compared_whatever_the_others_hold(junk: float)
 # --- needs ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
+@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc", "umae"])
 def test_training_needs_the_same_memory_for_a_scene_of_any_size(scene: Scene, method: str) -> None:
     config = RunConfig.make(method)
     found = []
