@@ -219,7 +219,8 @@ class UmaeSection(Section):
     width: Annotated[int, Field(ge=2, le=512)] = 48
     """Values of a token, and latents."""
     depth: Annotated[int, Field(ge=1, le=24)] = 6
-    heads: Annotated[int, Field(ge=1, le=32)] = 6
+    heads: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Parts of a token that attend by themselves; None: 6 with the profile paper, 3 with fast."""
     decoder_width: Annotated[int, Field(ge=2, le=512)] = 48
     decoder_depth: Annotated[int, Field(ge=1, le=24)] = 4
     decoder_heads: Annotated[int, Field(ge=1, le=32)] = 4
@@ -242,6 +243,11 @@ class UmaeSection(Section):
     """Temperature at which cosines with prototypes become shares."""
 
     @property
+    def attention_heads(self) -> int:
+        """Heads of the encoder."""
+        return self.heads or (6 if self.profile == "paper" else 3)
+
+    @property
     def reach(self) -> int:
         """Pixels around a pixel that are seen."""
         return self.patch_px // 2
@@ -255,8 +261,11 @@ class UmaeSection(Section):
     def _sizes_fit(self) -> UmaeSection:
         if not self.patch_px % 2 or not self.group % 2:
             raise ValueError("patch_px and group must be odd: they have a middle")
-        if self.width % self.heads or self.decoder_width % self.decoder_heads:
-            raise ValueError("width must be a multiple of heads, and so for the decoder")
+        if self.width % self.attention_heads or self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                "width must be a multiple of heads, which are 6 with the profile paper and 3 with "
+                "fast unless they are set; and so for the decoder"
+            )
         return self
 
 

@@ -144,7 +144,7 @@ def _shape(settings: UmaeSection, features: int) -> Shape:
         patch_px=settings.patch_px,
         width=settings.width,
         depth=settings.depth,
-        heads=settings.heads,
+        heads=settings.attention_heads,
         hidden=settings.hidden,
         decoder_width=settings.decoder_width,
         decoder_depth=settings.decoder_depth,

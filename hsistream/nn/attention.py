@@ -21,7 +21,7 @@ def drop(values: Tensor, share: float, random: torch.Generator | None) -> Tensor
     if random is None or not share:
         return values
     kept = torch.empty_like(values).bernoulli_(1 - share, generator=random)
-    return values * kept.div_(1 - share)
+    return values * kept.mul_(1 / (1 - share))
 
 
 class Block(nn.Module):

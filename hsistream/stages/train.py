@@ -94,7 +94,8 @@ def run(context: Context) -> None:
     )
     trained = method.train(config.encoder, config.training, config.seed, material, work)
     encoder = method.load(config.encoder, standard, context.run.checkpoint_path, work.device)
-    context.notify(Noted(_reading(stream)))
+    if stream.counters.blocks_read:  # some networks learn from patches
+        context.notify(Noted(_reading(stream)))
     context.notify(Noted(f"train: {ENDINGS[trained.ending]} after {len(trained.losses)} steps"))
     _write(context.run, trained, edge_scale(_neighbour_differences(encoder, probe)))
 
