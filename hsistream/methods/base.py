@@ -294,7 +294,10 @@ class Method(Protocol):
         """Tell the values per pixel between the two parts of the encoder, at most."""
 
     def training_bytes(self, settings: Any, features: int) -> int:
-        """Tell the memory that one pair of crops needs in a step, beside the stored crops."""
+        """Tell the memory that one pair of crops needs in a step, beside the stored crops.
+
+        A network that learns from patches tells what all of them need together.
+        """
 
     def square_bytes(self, settings: Any, features: int, pixels: int) -> int:
         """Tell the memory of the second part of the encoder for so many pixels at once."""
