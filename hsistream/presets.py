@@ -6,6 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+_UMAE_TRAINING: Mapping[str, Any] = {
+    # 100 epochs of 400 pixels, and nothing but AdamW and stairs, as published
+    "steps": 900,
+    "pairs": 1,
+    "learning_rate": 5e-4,
+    "decay": "stairs",
+    "warm_up": 0,
+    "clip": 1e3,
+    "momentum": 0.0,
+    "check_every": 300,
+}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "consensus": {
@@ -38,11 +50,28 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "encoder": {"name": "dgc", "gain": 0.0},
             },
         },
+        "umae": {
+            "summary": "masked autoencoder of small patches; landmark consensus of its latents",
+            "settings": {
+                "views": {"spectral": ["latents"]},
+                "encoder": {"name": "umae"},
+                "training": _UMAE_TRAINING,
+            },
+        },
         "s2dl": {
             "summary": "superpixels and diffusion on the graph of their densest pixels",
             "settings": {
                 "views": {"spectral": ["l2"], "spatial": ["plain"]},
                 "cluster": {"head": "diffusion"},
+            },
+        },
+        "ds2dl": {
+            "summary": "the same on the latents of a masked autoencoder",
+            "settings": {
+                "views": {"spectral": ["l2"], "spatial": ["plain"]},
+                "cluster": {"head": "diffusion"},
+                "encoder": {"name": "umae"},
+                "training": _UMAE_TRAINING,
             },
         },
         "kmeans": {

@@ -276,7 +276,74 @@ class DgcPaperSection(Section):
         return self.model_copy(update={"prototypes": prototypes})
 
 
-EncoderSection = Annotated[DgcSection | DgcPaperSection, Field(discriminator="name")]
+class UmaeSection(Section):
+    """A masked autoencoder of small patches."""
+
+    name: Literal["umae"]
+    profile: Literal["paper", "fast"] = "fast"
+    """A token for every band, or few tokens for large groups of bands."""
+    patch_px: Annotated[int, Field(ge=1, le=15)] = 7
+    """Side of the square of pixels that is seen, odd."""
+    group: Annotated[int, Field(ge=1, le=31)] = 5
+    """Bands of a token, odd; of the profile paper."""
+    tokens: Annotated[int, Field(ge=1, le=256)] = 12
+    """Tokens, as many as there are features at most; of the profile fast."""
+    scores: Annotated[int, Field(ge=1, le=32)] = 4
+    """Values that each token keeps of a spectrum; of the profile fast."""
+    width: Annotated[int, Field(ge=2, le=512)] = 48
+    """Values of a token, and latents."""
+    depth: Annotated[int, Field(ge=1, le=24)] = 6
+    heads: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Parts of a token that attend by themselves; None: 6 with the profile paper, 3 with fast."""
+    decoder_width: Annotated[int, Field(ge=2, le=512)] = 48
+    decoder_depth: Annotated[int, Field(ge=1, le=24)] = 4
+    decoder_heads: Annotated[int, Field(ge=1, le=32)] = 4
+    hidden: Annotated[int, Field(ge=4, le=2048)] = 192
+    """Width of the layers between two attentions."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    pixels: Annotated[int, Field(ge=1, le=20_000)] = 400
+    """Pixels whose patches are learnt from; those farthest from each other."""
+    batch: Annotated[int, Field(ge=1, le=4096)] = 48
+    """Pixels of a step."""
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the tokens that are hidden, and guessed."""
+    mask_mode: Literal["resample", "fixed"] = "resample"
+    """Hide other tokens of a pixel in every epoch, or always the same."""
+    sample: Annotated[int, Field(ge=1, le=20_000)] = 1024
+    """Pixels on which a training is watched, and by which latents are standardised."""
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """Means of latents, found afterwards; None: four per cluster, from 16 to 64."""
+    softness: Temperature = 0.05
+    """Temperature at which cosines with prototypes become shares."""
+
+    @property
+    def attention_heads(self) -> int:
+        """Heads of the encoder."""
+        return self.heads or (6 if self.profile == "paper" else 3)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that are seen."""
+        return self.patch_px // 2
+
+    def resolved(self, clusters: int, largest: int) -> UmaeSection:
+        """Fill in what follows from the number of clusters, or the largest that may be found."""
+        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        return self.model_copy(update={"prototypes": prototypes})
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> UmaeSection:
+        if not self.patch_px % 2 or not self.group % 2:
+            raise ValueError("patch_px and group must be odd: they have a middle")
+        if self.width % self.attention_heads or self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                "width must be a multiple of heads, which are 6 with the profile paper and 3 with "
+                "fast unless they are set; and so for the decoder"
+            )
+        return self
+
+
+EncoderSection = Annotated[DgcSection | DgcPaperSection | UmaeSection, Field(discriminator="name")]
 """The network that turns spectra into latents, with its own settings."""
 
 
@@ -287,6 +354,8 @@ class TrainingSection(Section):
     pairs: Annotated[int, Field(ge=1, le=64)] = 2
     """Pairs of overlapping crops per step."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    decay: Literal["cosine", "stairs"] = "cosine"
+    """How the learning rate falls: to 0, or by a tenth after every tenth of the steps."""
     warm_up: Annotated[int, Field(ge=0)] = 20
     weight_decay: Weight = 1e-4
     clip: Annotated[float, Field(gt=0)] = 1.0

@@ -36,7 +36,17 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from hsistream.illumination import brightness_feature
-from hsistream.methods.base import Crop, CropPair, Encoder, Material, Standard, Trained, Work
+from hsistream.methods.base import (
+    SQUARE_PX,
+    Crop,
+    CropPair,
+    Encoder,
+    Gaps,
+    Material,
+    Standard,
+    Trained,
+    Work,
+)
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
 from hsistream.nn.assignment import balanced_targets, repulsion, swapped_loss
 from hsistream.nn.augment import (
@@ -71,6 +81,11 @@ def latent_size(settings: DgcSection, features: int) -> int:
 def halo(settings: DgcSection) -> int:
     """Tell the halo, px."""
     return HALO
+
+
+def embedding_size(settings: DgcSection, features: int) -> int:
+    """Count the values between the two parts of the encoder."""
+    return latent_size(settings, features)
 
 
 def training_bytes(settings: DgcSection, features: int) -> int:
@@ -335,7 +350,8 @@ class _Learner:
 class _Encoder:
     """A trained network; see :class:`hsistream.methods.base.Encoder`."""
 
-    halo = HALO
+    halo, square_px = HALO, SQUARE_PX
+    gaps: Gaps = "blank"
 
     def __init__(self, network: DgcNetwork, standard: Standard, device: str) -> None:
         self._network, self._standard, self._device = network, standard, device

@@ -2,7 +2,7 @@
 
 The first part of a network looks at single pixels and follows the stored
 chunks; the second part sees squares of one fixed shape, with their true halo.
-Beyond the edge of a frame the values at the edge go on.
+Where a frame has no spectra, a network sees what it says of gaps.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
-from hsistream.methods.base import Encoder
+from hsistream.methods.base import SQUARE_PX, Encoder
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.runtime.ledger import Ledger
+from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import EncoderSection
@@ -30,12 +31,10 @@ from hsistream.stages import (
     scene_tiles,
 )
 from hsistream.stages import train as train_stage
+from hsistream.stages.gaps import close_gaps, reading_halo
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, Window, size, strips, within
-
-SQUARE_PX = 128
-"""Side of the squares that the second part of a network sees, without their halo."""
 
 TABLE = "latents"
 
@@ -55,12 +54,12 @@ def run(context: Context) -> None:
         run=context.run,
         settings=settings,
         device=device,
-        side_px=min(SQUARE_PX, context.tile_px),
+        side_px=min(encoder.square_px, context.tile_px),
         seed=context.config.seed,
         thresholds=frame_thresholds(scene, context.config),
         fingerprint=context.fingerprint,
     )
-    tiles = context.tiles(context.tile_px, encoder.halo)
+    tiles = context.tiles(context.tile_px, reading_halo(encoder))
     store = RasterStore(context.run.latents_uri)
     ledger = context.write("encode", task, tiles, store, [_layer(encoder.latent_size)])
     write_table(context.run.table(TABLE), _collect(ledger, tiles))
@@ -74,7 +73,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     features = feature_count(config.statistics.illumination, scene.bands)
     latents = method.latent_size(settings, features)
     sampled = 4 * reservoir_pixels(scene, config) * latents
-    edge = min(tile_px, scene.longest_side) + 2 * method.halo(settings)
+    edge = min(tile_px, scene.longest_side) + 2 * filling_reach(method.halo(settings))
     strip = min(scene.chunk_px, edge) * edge
     side = min(tile_px, SQUARE_PX) + 2 * method.halo(settings)
     return Needs(
@@ -82,7 +81,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         task={
             "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
             "float32 rows": 4 * ROWS_AT_ONCE_BYTES,
-            "embedded pixels": 4 * (edge + side) ** 2 * latents,
+            "embedded pixels": 4 * (edge + side) ** 2 * method.embedding_size(settings, features),
             "latents": 2 * 2 * edge**2 * latents,
             "layers of the network": method.square_bytes(settings, features, side**2),
             "masks": 2 * edge**2,
@@ -131,26 +130,25 @@ def embed_tile(
 ) -> NDArray[np.float32]:
     """Embed a tile, strip of chunks by strip, with all that its squares see around it.
 
-    ``valid`` is that of the tile's window. The result (embedding, y, x) begins
-    a halo before the core and ends a halo behind its last square of ``side``
-    px; it is 0 where there is no data, and goes on with the values at the edges
-    of the frame beyond them.
+    ``valid`` is that of the tile's window, whose halo is :func:`reading_halo`.
+    The result (embedding, y, x) begins a halo of the encoder before the core and
+    ends one behind its last square of ``side`` px; its gaps are as the encoder
+    wants them.
     """
     window = tile.window(scene.frames[tile.frame].shape)
-    widths = _beyond(tile.core, window, encoder.halo, side)
+    widths = _beyond(tile.core, window, tile.halo, side)
     shape = [sum(width) + extent for width, extent in zip(widths, valid.shape, strict=True)]
     whole = np.zeros((encoder.embedding_size, *shape), np.float32)
-    inside = tuple(
-        slice(first, first + extent) for (first, _), extent in zip(widths, valid.shape, strict=True)
-    )
+    (top, _), (left, _) = widths
+    inside = slice(top, top + valid.shape[0]), slice(left, left + valid.shape[1])
     embedded = whole[:, *inside]
     for strip in strips(window, scene.chunk_px):
         rows, columns = within(strip, window)
         if valid[rows, columns].any():
             _embed_strip(scene.read(tile.frame, strip), tile.frame, encoder, embedded[:, rows])
-    embedded[:, ~valid] = 0
-    _repeat_edges(whole, inside)
-    return whole
+    close_gaps(whole, inside, valid, encoder)
+    spare = slice(tile.halo - encoder.halo, encoder.halo - tile.halo or None)
+    return whole[:, spare, spare]
 
 
 def refine_tile(
@@ -195,15 +193,6 @@ def _beyond(core: Window, window: Window, halo: int, side: int) -> list[tuple[in
         before = halo - (inner.start - outer.start)
         widths.append((before, whole + 2 * halo - before - (outer.stop - outer.start)))
     return widths
-
-
-def _repeat_edges(whole: NDArray[np.float32], inside: tuple[slice, ...]) -> None:
-    """Go on with the values at the edges of the inside of ``whole`` (embedding, y, x)."""
-    rows, columns = inside
-    whole[:, rows, : columns.start] = whole[:, rows, columns.start, None]
-    whole[:, rows, columns.stop :] = whole[:, rows, columns.stop - 1, None]
-    whole[:, : rows.start] = whole[:, rows.start, None]
-    whole[:, rows.stop :] = whole[:, rows.stop - 1, None]
 
 
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:

@@ -28,7 +28,7 @@ from hsistream.stages import (
 
 STATISTICS = Stage(
     name="statistics",
-    version=2,
+    version=3,
     needs=(),
     sections=("seed", "statistics", "reservoir", "views"),
     writes=("statistics.npz", "reservoir.npz", "pictures.npz", "standard.npz"),
@@ -38,7 +38,7 @@ STATISTICS = Stage(
 
 TRAIN = Stage(
     name="train",
-    version=1,
+    version=2,
     needs=("statistics",),
     sections=("seed", "encoder", "training"),
     writes=("training.npz", "checkpoint"),
