@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
 from hsistream.presets import PRESETS
@@ -50,6 +50,12 @@ class RunConfig(Section):
     cluster: ClusterSection = ClusterSection()
     encoder: EncoderSection | None = None
     training: TrainingSection = TrainingSection()
+
+    @field_validator("segment", mode="before")
+    @classmethod
+    def _cut_by_default(cls, given: Any) -> Any:
+        """Entropy rate is meant where no other way to cut superpixels is named."""
+        return {"name": "ers", **given} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _method_is_known(self) -> RunConfig:
