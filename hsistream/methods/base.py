@@ -57,9 +57,10 @@ class Standard:
     def centred(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Turn spectra (band, ...) into features less their mean, (feature, ...) float32."""
         with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
-            found = self._widened(raw)
-            if self.illumination != "none":
-                found = features(self.illumination, found, self.wavelengths_nm)
+            if self.illumination == "none":
+                found = self._widened(raw)
+            else:
+                found = features(self.illumination, raw[self.good], self.wavelengths_nm)
             found -= self._of_frame(self.mean, frame, raw.ndim)
         return found
 

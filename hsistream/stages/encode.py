@@ -176,7 +176,10 @@ def _beyond(core: Window, window: Window, halo: int, side: int) -> list[tuple[in
 
 
 def _repeat_edges(whole: NDArray[np.float32], inside: tuple[slice, ...]) -> None:
-    """Go on with the values at the edges of the inside of ``whole`` (embedding, y, x)."""
+    """Go on with the values at the edges of the inside of ``whole`` (embedding, y, x).
+
+    In place: padding would copy the tile, which is what most of the memory is.
+    """
     rows, columns = inside
     whole[:, rows, : columns.start] = whole[:, rows, columns.start, None]
     whole[:, rows, columns.stop :] = whole[:, rows, columns.stop - 1, None]
