@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,6 @@ PUBLISHED_S_PER_PAIR = 5.2 / 4
 MIB = 2**20
 
 TASKS = ((encode_stage, "encode_tile"), (assign_stage, "assign_tile"), (lookup_stage, "label_tile"))
-NOTHING: list[float] = []
 
 
 def main() -> None:
@@ -106,7 +105,7 @@ def encode(folder: Path, repeats: int) -> None:
 
 
 def clocked(
-    function: Callable[..., Any], spent: list[float], without: list[float] = NOTHING
+    function: Callable[..., Any], spent: list[float], without: Sequence[float] = ()
 ) -> Callable[..., Any]:
     """Append the processor seconds of every call to ``spent``, less what ``without`` grew by."""
 

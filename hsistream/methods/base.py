@@ -103,10 +103,9 @@ class Standard:
     def _features(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Turn spectra (band, ...) into features, (feature, ...) float32, and leave them alone."""
         with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
-            found = self._widened(raw)
-            if self.illumination != "none":
-                found = features(self.illumination, found, self.wavelengths_nm)
-        return found
+            if self.illumination == "none":
+                return self._widened(raw)
+            return features(self.illumination, raw[self.good], self.wavelengths_nm)
 
     def _widened(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Copy the good bands of spectra (band, ...), (good band, ...) float32."""

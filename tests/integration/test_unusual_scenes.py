@@ -54,6 +54,17 @@ def _few_are_told_of(done: RunDirectory, clusters: int) -> bool:
     return f"{clusters} clusters were asked for, but only" in " ".join(done.manifest().warnings)
 
 
+def _check_found(found: set[int], wanted: set[int], done: RunDirectory) -> None:
+    """Want all clusters; only the method that has no start to fall back to may find fewer.
+
+    It must then say so.
+    """
+    if done.config().method == "dgc-paper" and found < wanted:
+        assert _few_are_told_of(done, len(wanted - {NO_LABEL}))
+    else:
+        assert found == wanted
+
+
 @each_head
 def test_values_that_are_not_finite_are_no_data(make_scene: MakeScene, method: str) -> None:
     cube = _fields()
@@ -244,8 +255,7 @@ def test_two_valid_pixels_can_be_divided(make_scene: MakeScene, method: str) -> 
     valid = np.zeros((24, 31), bool)
     valid[7, 2] = valid[20, 29] = True
     done, (labels,) = _cluster(make_scene(_fields(), valid=valid), method=method, clusters=2)
-    found = {int(labels[7, 2]), int(labels[20, 29])}
-    assert found == {0, 1} or (found == {0} and _few_are_told_of(done, 2))
+    _check_found({int(labels[7, 2]), int(labels[20, 29])}, {0, 1}, done)
     assert (labels[~valid] == NO_LABEL).all()
 
 
@@ -254,7 +264,7 @@ def test_few_bands_are_no_obstacle_for_convolutions_along_them(
     make_scene: MakeScene, bands: int
 ) -> None:
     done, (labels,) = _cluster(make_scene(_fields(bands=bands)), method="dgc-paper")
-    assert len(np.unique(labels)) == 3 or _few_are_told_of(done, 3)
+    _check_found(set(np.unique(labels)), {0, 1, 2}, done)
 
 
 # Frames smaller than a crop
@@ -271,7 +281,7 @@ def test_frames_smaller_than_a_crop_are_told_of(make_scene: MakeScene, method: s
     assert told in RunDirectory(scene.with_suffix(".run")).log_path.read_text()
     done = RunDirectory(scene.with_suffix(".run"))
     (labels,) = layer(done, Scene.open(scene))
-    assert set(np.unique(labels)) == {0, 1, 2} or _few_are_told_of(done, 3)
+    _check_found(set(np.unique(labels)), {0, 1, 2}, done)
 
 
 @each_network
@@ -292,7 +302,7 @@ def test_many_small_frames_are_one_scene(tmp_path: Path, method: str, by: str) -
     for labels, valid in zip(maps, masks, strict=True):
         np.testing.assert_array_equal(labels != NO_LABEL, valid)
     found = set(np.unique(np.concatenate([each.ravel() for each in maps])))
-    assert found == {0, 1, 2, NO_LABEL} or _few_are_told_of(done, 3)
+    _check_found(found, {0, 1, 2, NO_LABEL}, done)
     told = [
         line for line in done.log_path.read_text().splitlines() if "smaller than a crop" in line
     ]
