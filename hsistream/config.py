@@ -72,12 +72,8 @@ class RunConfig(Section):
         """Refuse a network that nothing uses, and a use without a network."""
         if self.cluster.head == "prototypes" and self.encoder is None:
             raise ValueError('cluster.head = "prototypes" needs a network: set encoder.name')
-        if self.cluster.head == "diffusion" and "l2" not in self.views.spectral:
-            raise ValueError(
-                'cluster.head = "diffusion" cuts superpixels by unit-norm spectra: add "l2" to '
-                "views.spectral"
-            )
-        if self.cluster.head == "consensus" and (self.encoder is None) != (not self.views.latents):
+        unused = self.cluster.head == "consensus" and self.encoder and not self.views.latents
+        if unused or (self.views.latents and self.encoder is None):
             raise ValueError(
                 'a network and its latents belong together: set encoder.name, and add "latents" to '
                 'views.spectral (or set cluster.head = "prototypes")'
@@ -95,6 +91,24 @@ class RunConfig(Section):
             return False
         books = len(self.codebooks.multiples) * self.codebooks.draws
         return len(self.views.names) * books == 1
+
+    @property
+    def has_superpixels(self) -> bool:
+        """Whether frames are cut into superpixels."""
+        return self.cluster.head in ("diffusion", "joint")
+
+    @property
+    def has_codebooks(self) -> bool:
+        """Whether codebooks are learnt from views."""
+        return self.cluster.head in ("consensus", "joint")
+
+    @property
+    def projected(self) -> ViewsSection:
+        """What spectra are projected to: by unit-norm spectra, superpixels are cut."""
+        names = self.views.spectral if self.has_codebooks or not self.has_superpixels else ()
+        if self.has_superpixels and "l2" not in names:
+            names = (*names, "l2")
+        return self.views.model_copy(update={"spectral": names})
 
     @classmethod
     def make(

@@ -18,6 +18,14 @@ _UMAE_TRAINING: Mapping[str, Any] = {
     "check_every": 300,
 }
 
+_PAPER_GRAPH: Mapping[str, Any] = {
+    # windows alone, and a mode per cluster at the time where clusterings agree
+    "distant_neighbours": 0,
+    "norm": "unit",
+    "time": "central",
+    "assignment": "modes",
+}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "consensus": {
@@ -59,18 +67,27 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             },
         },
         "s2dl": {
-            "summary": "superpixels and diffusion on the graph of their densest pixels",
-            "settings": {
-                "views": {"spectral": ["l2"], "spatial": ["plain"]},
-                "cluster": {"head": "diffusion"},
-            },
+            "summary": "landmark consensus with clusterings of superpixels by diffusion",
+            "settings": {"cluster": {"head": "joint"}},
         },
         "ds2dl": {
-            "summary": "the same on the latents of a masked autoencoder",
+            "summary": "the same with diffusion on the latents of a masked autoencoder",
             "settings": {
-                "views": {"spectral": ["l2"], "spatial": ["plain"]},
-                "cluster": {"head": "diffusion"},
+                "cluster": {"head": "joint"},
                 "encoder": {"name": "umae"},
+                "training": _UMAE_TRAINING,
+            },
+        },
+        "s2dl-paper": {
+            "summary": "diffusion on the graph of superpixels as published, for comparison",
+            "settings": {"cluster": {"head": "diffusion"}, "graph": _PAPER_GRAPH},
+        },
+        "ds2dl-paper": {
+            "summary": "the same on latents, with the network as published; takes long",
+            "settings": {
+                "cluster": {"head": "diffusion"},
+                "graph": _PAPER_GRAPH,
+                "encoder": {"name": "umae", "profile": "paper", "mask_mode": "fixed"},
                 "training": _UMAE_TRAINING,
             },
         },

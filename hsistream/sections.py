@@ -10,7 +10,7 @@ SpectralName = Literal["z", "l2", "mnf", "latents"]
 SpatialName = Literal["plain", "gaussian", "edge"]
 GroupBy = Literal["scene", "frame", "group"]
 IlluminationName = Literal["none", "snv", "snv+brightness", "l2", "l2+brightness", "continuum"]
-HeadName = Literal["consensus", "prototypes", "diffusion"]
+HeadName = Literal["consensus", "prototypes", "diffusion", "joint"]
 Temperature = Annotated[float, Field(gt=0, le=10)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -106,8 +106,9 @@ class ClusterSection(Section):
     """How many clusters, and how pixels are divided among them."""
 
     head: HeadName = "consensus"
-    """What makes labels: the landmark consensus, the prototypes of the encoder, merged, or
-    diffusion on a graph of superpixels."""
+    """What makes labels: the landmark consensus; the prototypes of the encoder, merged; diffusion
+    on a graph of superpixels; or the consensus with clusterings of that graph among its codebooks,
+    jointly."""
     clusters: Annotated[int, Field(ge=1, le=1000)] | None = None
     """None: estimated from the eigenvalue spectrum."""
     merge: Literal["diffusion", "ward"] = "diffusion"
@@ -186,9 +187,11 @@ class GraphSection(Section):
     time: Literal["settled", "central"] | Annotated[int, Field(ge=0)] = "settled"
     """Steps of the walk; ``settled``: until only as many eigenvectors as clusters are left;
     ``central``: where the clusters are nearest to those at all other times."""
-    assignment: Literal["merge", "modes", "kmeans", "ward"] = "merge"
+    assignment: Literal["merge", "modes", "kmeans", "ward"] = "ward"
     """How nodes become clusters: many modes, merged by Ward's rule; one mode per cluster; or by
     their places in the diffusion map."""
+    weight: Weight = 1.0
+    """Of all clusterings of the head ``joint``; all views of one spectral name weigh 1."""
     modes: Annotated[int, Field(ge=1, le=200)] = 6
     """Modes per cluster, where they are merged."""
     reference_pixels: Annotated[int, Field(ge=1000, le=100_000)] = 25_000

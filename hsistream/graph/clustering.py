@@ -14,6 +14,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -58,6 +59,9 @@ TimeRule = Literal["settled", "central"]
 
 FEWEST_PAIRS = 10
 """Eigenpairs that are found at least."""
+
+TIME_FACTORS = (0.25, 1.0, 4.0)
+"""Of the time that is chosen: when the walk is looked at, where it is more than once."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -129,7 +133,7 @@ class NodeSettings:
     distant_neighbours: int = 3
     norm: Norm = "pi"
     time: int | TimeRule = "settled"
-    assignment: Assignment = "merge"
+    assignment: Assignment = "ward"
     modes_per_cluster: int = 6
     tries: int = 10
     seed: int = 0
@@ -171,6 +175,15 @@ class NodeClustering:
     grouping: Grouping
 
 
+@dataclass(frozen=True, slots=True)
+class NodeClusterings:
+    """Labels of superpixels (clustering, region), and the walk and the time that they are of."""
+
+    labels: Labels
+    time: int
+    walk: Walk
+
+
 def cluster_nodes(nodes: Nodes, superpixels: Superpixels, settings: NodeSettings) -> NodeClustering:
     """Cluster superpixels by a walk between their representatives.
 
@@ -205,6 +218,36 @@ def cluster_nodes(nodes: Nodes, superpixels: Superpixels, settings: NodeSettings
     grouping = _group(nodes, superpixels, (walk, time), clusters, settings)
     labels = cut_superpixels(grouping, superpixels, clusters)
     return NodeClustering(labels, clusters, time, walk, grouping)
+
+
+def cluster_often(
+    nodes: Nodes, superpixels: Superpixels, settings: NodeSettings, sizes: Sequence[int]
+) -> NodeClusterings:
+    """Divide superpixels at several times of one walk, into several numbers of groups.
+
+    Parameters
+    ----------
+    nodes, superpixels : Nodes, Superpixels
+        As for :func:`cluster_nodes`.
+    settings : NodeSettings
+        The number of clusters is needed: it decides about the time.
+    sizes : sequence of int
+        Numbers of groups; there are fewer where there are fewer superpixels.
+
+    Returns
+    -------
+    NodeClusterings
+        The times are ``TIME_FACTORS`` of the one that the settings choose.
+    """
+    check_settings(nodes, settings)
+    walk = start_walk(nodes, settings)
+    time, _ = _choose_time(nodes, superpixels, walk, settings)
+    found = [
+        labels
+        for factor in TIME_FACTORS
+        for labels in _cuts(nodes, superpixels, (walk, int(factor * time)), sizes, settings)
+    ]
+    return NodeClusterings(np.stack(found), time, walk)
 
 
 def start_walk(nodes: Nodes, settings: NodeSettings) -> Walk:
@@ -313,6 +356,21 @@ def _group(
     groups = np.unique(voted, return_inverse=True)[1]
     tree = _merge_regions(groups, superpixels) if settings.assignment == "merge" else None
     return Grouping(groups[nodes.regions], nodes.regions, tree)
+
+
+def _cuts(
+    nodes: Nodes,
+    superpixels: Superpixels,
+    moment: tuple[Walk, int],
+    sizes: Sequence[int],
+    settings: NodeSettings,
+) -> Iterator[Labels]:
+    """Yield the labels of superpixels (region,) for several numbers of groups at one time."""
+    grouping = _group(nodes, superpixels, moment, max(sizes), settings)
+    for size in sizes:
+        if grouping.tree is None:
+            grouping = _group(nodes, superpixels, moment, size, settings)
+        yield cut_superpixels(grouping, superpixels, size)
 
 
 def _merge_regions(groups: Labels, superpixels: Superpixels) -> MergeTree:

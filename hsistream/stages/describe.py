@@ -164,6 +164,14 @@ def describe_tile(
     }
 
 
+def region_numbers(
+    ids: NDArray[np.int64], first: NDArray[np.int64], segment_px: int
+) -> NDArray[np.int64]:
+    """Turn ids of superpixels into their numbers; ``first`` (tile,) are those of every tile."""
+    tile, within_tile = np.divmod(ids, segment_px**2)
+    return np.asarray(first[tile] + within_tile)
+
+
 @lru_cache(maxsize=4)
 def load_reference(run: RunDirectory, fingerprint: str) -> Reference:
     """Read the reference sample once per process; the fingerprint tells runs apart."""
@@ -179,7 +187,7 @@ def _make_reference(context: Context) -> Table:
     table = read_table(run.table(statistics_stage.RESERVOIR))
     centre = spread = np.zeros(0)
     if context.config.encoder is None:
-        features = _spectral(table["spectra"].T, views_stage.load_constants(run, False, ""))
+        features = _spectral(table["spectra"].T, views_stage.load_constants(run, (), ""))
     else:
         latents = read_table(run.table(encode_stage.TABLE))["reservoir"].T
         centre = latents.mean(axis=1, dtype=np.float64)
@@ -229,7 +237,7 @@ def _read(
 ) -> NDArray[np.float32]:
     """Read the features of the known pixels of a window, (feature, pixel)."""
     if not len(reference.centre):
-        constants = views_stage.load_constants(run, False, "")
+        constants = views_stage.load_constants(run, (), "")
         return _spectral(scene.read(frame, window)[:, known], constants)
     name = scene.frames[frame].name
     latents = RasterStore(run.latents_uri).read(name, LATENTS, window, leading=1)

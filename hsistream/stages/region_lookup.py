@@ -69,8 +69,7 @@ def label_tile(
     label = np.full(ids.shape, NO_LABEL, np.uint16)
     confidence = np.full(ids.shape, NO_CONFIDENCE, np.uint8)
     known = ids >= 0
-    number, within = np.divmod(ids[known], segment_px**2)
-    region = table.first[number] + within
+    region = describe_stage.region_numbers(ids[known], table.first, segment_px)
     label[known], confidence[known] = table.labels[region], table.confidence[region]
     return write_labels(tile, scene, run, label, confidence, int(table.labels.max()) + 1)
 

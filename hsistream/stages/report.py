@@ -40,6 +40,7 @@ from hsistream.stages import label as label_stage
 from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
+from hsistream.stages import walks as walks_stage
 from hsistream.stages.pictures import PICTURE_PIXELS, picture_step
 from hsistream.stores.tables import Table, read_table
 
@@ -192,7 +193,7 @@ def prototype_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.uint1
 
 def superpixel_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.int64]] | None:
     """Read the superpixels of every frame's picture; None where a run has none."""
-    if run.config().cluster.head != "diffusion":
+    if not run.config().has_superpixels:
         return None
     table = read_table(run.table(segment_stage.TABLE))
     return [table[f"{SUPERPIXELS}.{number}"] for number in range(len(scene.frames))]
@@ -200,7 +201,9 @@ def superpixel_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.int6
 
 def mode_places(run: RunDirectory, scene: Scene, frame: int) -> NDArray[np.int64]:
     """Find where the modes of a frame lie on its picture, (mode, 2)."""
-    modes = read_table(run.table(cluster_stage.TABLE))["modes"]
+    joint = run.config().cluster.head == "joint"
+    table = walks_stage.TABLE if joint else cluster_stage.TABLE
+    modes = read_table(run.table(table))["modes"]
     return np.asarray(modes[modes[:, 0] == frame, 1:] // picture_step(scene))
 
 

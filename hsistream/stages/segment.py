@@ -35,6 +35,9 @@ TABLE = "superpixels"
 NO_SUPERPIXEL = -1
 """Id of a pixel without data."""
 
+PICTURED = ("l2",)
+"""What is projected for the picture that is cut: spectra of unit length."""
+
 CHANNELS = 3
 """Principal components of the picture that is cut."""
 
@@ -90,7 +93,7 @@ def segment_tile(
     valid = scene.valid(tile.frame, tile.core)
     ids = np.full(valid.shape, NO_SUPERPIXEL, np.int64)
     if valid.any():
-        constants = views_stage.load_constants(run, False, fingerprint)
+        constants = views_stage.load_constants(run, PICTURED, fingerprint)
         scores = views_stage.window_scores(tile.frame, tile.core, valid, scene, constants)
         image = eight_bit(scores[:CHANNELS], *zip(*limits, strict=True))
         wanted = settings.count(scene.valid_pixels) * int(valid.sum()) / scene.valid_pixels
@@ -115,7 +118,7 @@ def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:
 
 def _limits(context: Context) -> Limits:
     """Find the range of each channel in the reservoir, which is all pixels of a small scene."""
-    constants = views_stage.load_constants(context.run, False, context.fingerprint)
+    constants = views_stage.load_constants(context.run, PICTURED, context.fingerprint)
     table = read_table(context.run.table(statistics_stage.RESERVOIR))
     scores = views_stage.reservoir_scores(table, constants)[:CHANNELS]
     return tuple(

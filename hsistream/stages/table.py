@@ -24,13 +24,14 @@ from hsistream.stages import (
     statistics,
     train,
     views,
+    walks,
 )
 
 STATISTICS = Stage(
     name="statistics",
     version=3,
     needs=(),
-    sections=("seed", "statistics", "reservoir", "views"),
+    sections=("seed", "statistics", "reservoir", "projected"),
     writes=("statistics.npz", "reservoir.npz", "pictures.npz", "standard.npz"),
     run=statistics.run,
     estimate=statistics.estimate,
@@ -56,12 +57,12 @@ ENCODE = Stage(
     estimate=encode.estimate,
 )
 
-CONSENSUS = (
+CODEBOOKS = (
     Stage(
         name="views",
         version=1,
         needs=("statistics", "encode"),
-        sections=(),
+        sections=("views",),
         writes=("views.npz",),
         run=views.run,
         estimate=views.estimate,
@@ -75,10 +76,14 @@ CONSENSUS = (
         run=codebooks.run,
         estimate=codebooks.estimate,
     ),
+)
+"""Many small codebooks of several views."""
+
+LANDMARKS = (
     Stage(
         name="count",
         version=1,
-        needs=("codebooks",),
+        needs=("codebooks", "walks"),
         sections=(),
         writes=("codes.zarr", "counts.npz"),
         run=count.run,
@@ -103,7 +108,7 @@ CONSENSUS = (
         estimate=label.estimate,
     ),
 )
-"""Labels from many small codebooks of several views."""
+"""Labels from codebooks that are counted together."""
 
 PROTOTYPES = (
     Stage(
@@ -136,7 +141,7 @@ PROTOTYPES = (
 )
 """Labels from the prototypes of the network, merged."""
 
-DIFFUSION = (
+SUPERPIXELS = (
     Stage(
         name="segment",
         version=1,
@@ -155,6 +160,20 @@ DIFFUSION = (
         run=describe.run,
         estimate=describe.estimate,
     ),
+)
+"""Superpixels, and their densest pixels."""
+
+WALKS = Stage(
+    name="walks",
+    version=1,
+    needs=("describe",),
+    sections=("codebooks", "cluster"),
+    writes=("walks.npz",),
+    run=walks.run,
+    estimate=walks.estimate,
+)
+
+DIFFUSION = (
     Stage(
         name="cluster",
         version=1,
@@ -187,7 +206,12 @@ REPORT = Stage(
 )
 
 HEADS: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
-    {"consensus": CONSENSUS, "prototypes": PROTOTYPES, "diffusion": DIFFUSION}
+    {
+        "consensus": (*CODEBOOKS, *LANDMARKS),
+        "prototypes": PROTOTYPES,
+        "diffusion": (*SUPERPIXELS, *DIFFUSION),
+        "joint": (*SUPERPIXELS, WALKS, *CODEBOOKS, *LANDMARKS),
+    }
 )
 """What ``cluster.head`` names."""
 

@@ -23,7 +23,7 @@ from hsistream.illumination import illuminated
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
-from hsistream.sections import ViewsSection
+from hsistream.sections import SpectralName, ViewsSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
@@ -145,7 +145,7 @@ def view_tile(
     table["row"] = (row + tile.core[0].start).astype(np.int32)
     table["column"] = (column + tile.core[1].start).astype(np.int32)
     table["frame"] = np.full(len(row), tile.frame, np.int32)
-    constants = load_constants(run, views.latents, fingerprint)
+    constants = load_constants(run, views.spectral, fingerprint)
     if len(row):
         table |= _views_of(tile, chosen, tile_views(tile, scene, views, constants))
     return table
@@ -214,10 +214,16 @@ def reservoir_scores(reservoir: Table, constants: Constants) -> NDArray[np.float
 
 
 @lru_cache(maxsize=4)
-def load_constants(run: RunDirectory, latents: bool, fingerprint: str) -> Constants:
-    """Read the constants once per process; the fingerprint tells runs apart."""
-    constants = statistics_stage.from_table(read_table(run.table(statistics_stage.TABLE)))
-    if not latents:
+def load_constants(
+    run: RunDirectory, spectral: tuple[SpectralName, ...], fingerprint: str
+) -> Constants:
+    """Read the constants of the sources of these names; the fingerprint tells runs apart.
+
+    Once per process, since every task asks for them.
+    """
+    table = read_table(run.table(statistics_stage.TABLE))
+    constants = statistics_stage.from_table(table).only(spectral)
+    if LATENTS not in spectral:
         return constants
     scale = float(read_table(run.table(train_stage.TABLE))["edge_scale"])
     return replace(constants, latents=Latents(run.latents_uri, scale))
