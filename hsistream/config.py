@@ -175,11 +175,11 @@ class RunConfig(Section):
             If clusters are not made of prototypes or superpixels, or there are too few
             prototypes, or less than one cluster is asked for.
         """
-        if self.cluster.head == "consensus":
+        if self.has_codebooks:
             raise ConfigError(
                 f"relabel needs a run whose clusters are merged prototypes or superpixels, such as "
-                f"those of --method dgc and s2dl, but this run is {self.method}. Run hsistream "
-                f"cluster again with --clusters {clusters}."
+                f"those of --method dgc, but this run is {self.method}. Run hsistream cluster "
+                f"again with --clusters {clusters}."
             )
         if (
             self.cluster.head == "prototypes"

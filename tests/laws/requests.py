@@ -24,14 +24,16 @@ TINY: tuple[tuple[str, Any], ...] = (
 """Few steps, but so long ones that the network is no longer its start."""
 
 
-LIGHT: Mapping[str, tuple[tuple[str, Any], ...]] = {
-    "umae": (
-        ("encoder.depth", 2),
-        ("encoder.decoder_depth", 1),
-        ("encoder.pixels", 96),
-        ("encoder.sample", 160),
-    )
-}
+_LIGHT_UMAE = (
+    ("encoder.depth", 2),
+    ("encoder.decoder_depth", 1),
+    ("encoder.pixels", 96),
+    ("encoder.sample", 160),
+)
+
+LIGHT: Mapping[str, tuple[tuple[str, Any], ...]] = dict.fromkeys(
+    ("umae", "ds2dl", "ds2dl-paper"), _LIGHT_UMAE
+)
 """Settings, by preset, that let slow networks learn less."""
 
 
