@@ -57,7 +57,9 @@ def main() -> None:
             times, found = accuracies(run, scene, truth["gt"])
         best = int(np.argmax(found))
         every = " ".join(f"{value:.3f}" for value in found)
-        print(f"| {seed} | {found[best]:.4f} | {times[best]} | {preset:.4f} | {every} |", flush=True)
+        print(
+            f"| {seed} | {found[best]:.4f} | {times[best]} | {preset:.4f} | {every} |", flush=True
+        )
 
 
 def configured(method: str, seed: int, truth: dict[str, NDArray[np.int64]]) -> hs.RunConfig:

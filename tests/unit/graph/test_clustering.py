@@ -19,6 +19,7 @@ from hsistream.graph.clustering import (
     Superpixels,
     TimeRule,
     cluster_nodes,
+    cluster_often,
     cut_superpixels,
     partition_at,
     peaks_at,
@@ -68,6 +69,22 @@ def test_far_blobs_are_found_in_all_frames(
     found = cluster_nodes(nodes, made_superpixels(nodes), settings)
     assert same_partition(found.labels, kinds)
     assert (np.diff(np.bincount(found.labels)) <= 0).all()
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_one_of_many_clusterings_is_the_only_one(assignment: Assignment) -> None:
+    kinds = np.random.default_rng(0).integers(0, 3, 90)
+    nodes = made_nodes(blobs(kinds, 1), scattered(90, 2))
+    superpixels = made_superpixels(nodes)
+    settings = NodeSettings(3, 12, neighbours=6, assignment=assignment)
+    alone, many = (
+        cluster_nodes(nodes, superpixels, settings),
+        cluster_often(nodes, superpixels, settings, [3, 5]),
+    )
+    assert many.labels.shape == (6, 90)
+    assert many.time == alone.time
+    np.testing.assert_array_equal(many.labels[2], alone.labels)
+    assert [len(np.unique(labels)) for labels in many.labels[2:4]] == [3, 5]
 
 
 @pytest.mark.parametrize("links", [0, 3])
