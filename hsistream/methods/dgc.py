@@ -78,14 +78,12 @@ def latent_size(settings: DgcSection, features: int) -> int:
     return component_count(settings, features) + 1
 
 
+embedding_size = latent_size
+
+
 def halo(settings: DgcSection) -> int:
     """Tell the halo, px."""
     return HALO
-
-
-def embedding_size(settings: DgcSection, features: int) -> int:
-    """Count the values between the two parts of the encoder."""
-    return latent_size(settings, features)
 
 
 def training_bytes(settings: DgcSection, features: int) -> int:
