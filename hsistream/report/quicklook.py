@@ -20,7 +20,9 @@ SPREAD = (0.8, 0.5, 0.2)
 STRETCH_PERCENT = (2.0, 98.0)
 SAMPLE_PIXELS = 2_000_000
 """At most about so many pixels of all frames settle the stretch."""
-OUTLINE_RGB, MARK_RGB = (255, 236, 120), (232, 0, 120)
+OUTLINE_RGB, MARK_RGB, MARK_RIM_RGB = (255, 236, 120), (232, 0, 120), (255, 255, 255)
+MARK_SHARE = 150
+"""A mark reaches at least so small a part of the larger side of the picture to each side."""
 """Colours of outlines and of marked pixels, which no false colour has."""
 CONFIDENCE_STEPS = 51
 """Steps of a confidence image: 0.02 each."""
@@ -200,7 +202,7 @@ def outlined(
     Returns
     -------
     (y * scale, x * scale, 3) uint8
-        With thin outlines, and marked pixels filled.
+        With thin outlines, and a square on marked pixels that is large enough to be seen.
     """
     large = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
     index = np.repeat(np.repeat(regions, scale, axis=0), scale, axis=1)
@@ -208,6 +210,9 @@ def outlined(
     edges[:, 1:] |= index[:, 1:] != index[:, :-1]
     edges[1:] |= index[1:] != index[:-1]
     large[edges] = OUTLINE_RGB
-    for row, column in marks * scale:
-        large[row : row + scale, column : column + scale] = MARK_RGB
+    half = max(scale // 2, max(edges.shape) // MARK_SHARE)
+    for row, column in marks * scale + scale // 2:
+        for reach, colour in ((half + 1, MARK_RIM_RGB), (half, MARK_RGB)):
+            top, left = max(row - reach, 0), max(column - reach, 0)
+            large[top : row + reach + 1, left : column + reach + 1] = colour
     return large
