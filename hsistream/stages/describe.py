@@ -49,13 +49,14 @@ LEAST_LENGTH = 1e-6
 class Reference:
     """The reference sample, sorted by place, and how features are made.
 
-    ``features`` (pixel, feature); ``keys`` (pixel,) number its places; ``scale``
-    is that of the density; ``centre`` and ``spread`` (latent,) put latents on a
+    ``features`` (pixel, feature); ``keys`` (pixel,) number its places; ``density``
+    (pixel,) are theirs, and ``scale`` that of all; ``centre`` and ``spread`` (latent,) put latents on a
     common scale, and are empty where features are spectra.
     """
 
     features: NDArray[np.float32]
     keys: NDArray[np.int64]
+    density: NDArray[np.float64]
     scale: float
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
@@ -141,9 +142,8 @@ def describe_tile(
     sums = RegionSums.empty(int(index.max()) + 1, reference.features.shape[1])
     density = np.zeros(index.shape)
     for inner, known, features in read(index >= 0):
-        own = reference.rows(scene, tile, inner, known)
-        near = neighbour_distances(features, reference.features, settings.neighbours, own=own)
-        density[inner][known] = kernel_density(near, reference.scale)
+        rows = reference.rows(scene, tile, inner, known)
+        density[inner][known] = _densities(features, rows, reference, settings.neighbours)
         sums += RegionSums.from_pixels(index[inner][known], features, len(sums.count))
     nodes = choose_representatives(index.ravel(), density.ravel(), settings.representatives)
     chosen = np.isin(np.arange(index.size), nodes.pixels).reshape(index.shape)
@@ -164,6 +164,18 @@ def describe_tile(
     }
 
 
+def _densities(
+    features: NDArray[np.float32], rows: NDArray[np.int64], reference: Reference, neighbours: int
+) -> NDArray[np.float64]:
+    """Densities (pixel,) of pixels with features; those of the sample, by ``rows``, are known."""
+    found = reference.density[rows]
+    other = rows < 0
+    if other.any():
+        near = neighbour_distances(features[other], reference.features, neighbours)
+        found[other] = kernel_density(near, reference.scale)
+    return found
+
+
 def region_numbers(
     ids: NDArray[np.int64], first: NDArray[np.int64], segment_px: int
 ) -> NDArray[np.int64]:
@@ -177,7 +189,12 @@ def load_reference(run: RunDirectory, fingerprint: str) -> Reference:
     """Read the reference sample once per process; the fingerprint tells runs apart."""
     table = read_table(run.table(REFERENCE))
     return Reference(
-        table["features"], table["keys"], float(table["scale"]), table["centre"], table["spread"]
+        table["features"],
+        table["keys"],
+        table["density"],
+        float(table["scale"]),
+        table["centre"],
+        table["spread"],
     )
 
 
@@ -196,10 +213,12 @@ def _make_reference(context: Context) -> Table:
     rows = _chosen_rows(features.shape[1], settings.reference_pixels, context.config.seed)
     sample = np.ascontiguousarray(features[:, rows].T)
     near = neighbour_distances(sample, sample, settings.neighbours, own=np.arange(len(sample)))
+    scale = density_scale(near, settings.percentile)
     return {
         "features": sample,
         "keys": place_keys(context.scene, table["frame"], table["row"], table["column"])[rows],
-        "scale": np.asarray(density_scale(near, settings.percentile)),
+        "density": kernel_density(near, scale),
+        "scale": np.asarray(scale),
         "centre": centre,
         "spread": spread,
     }
