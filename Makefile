@@ -35,6 +35,9 @@ bench: $(STAMP)  ## quality and speed tables; needs HSISTREAM_DATA for the first
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/masked.py
+	$(BIN)/python benchmarks/superpixels.py
+	$(BIN)/python benchmarks/diffusion_choices.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

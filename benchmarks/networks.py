@@ -169,7 +169,7 @@ def train_peak(path: Path) -> int:
     directions = np.linalg.qr(np.random.default_rng(0).standard_normal((BANDS, 32)))[0]
     standard = Standard(
         np.ones(BANDS, np.bool_), "none", (), np.zeros(1, np.int64), mean[None], scale[None],
-        directions, np.ones(32),
+        wide.min(axis=1)[None], wide.max(axis=1)[None], directions, np.ones(32),
     )  # fmt: skip
     del wide
     stream = open_crops(scene, CropSettings(0, 60, 2), counts)
@@ -179,6 +179,7 @@ def train_peak(path: Path) -> int:
         Reservoir(np.ascontiguousarray(corner.T), np.zeros(corner.shape[1], np.int64)),
         Probe([pair.first for pair in pairs], [0] * len(pairs)),
         stream.batches,
+        lambda numbers, reach: np.zeros(0),
     )
     config = hs.RunConfig.make("dgc", settings=[("cluster.clusters", 4), ("training.steps", 60)])
     method = load_method("dgc")

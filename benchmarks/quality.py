@@ -21,7 +21,7 @@ import hsistream as hs
 from hsistream.readers.labels import read_labels
 
 SCENES = ("salinasA", "salinas150", "samson", "muufl90", "moffett50", "hysu", "enmap_potsdam")
-METHODS = ("kmeans", "consensus", "consensus-dgc", "dgc")
+METHODS = ("kmeans", "consensus", "consensus-dgc", "dgc", "s2dl", "ds2dl")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
 from hsistream.presets import PRESETS
@@ -23,8 +23,11 @@ from hsistream.sections import (
     ClusterSection,
     CodebooksSection,
     EncoderSection,
+    ErsSection,
+    GraphSection,
     ReservoirSection,
     Section,
+    SegmentSection,
     StatisticsSection,
     TrainingSection,
     ViewsSection,
@@ -42,9 +45,17 @@ class RunConfig(Section):
     reservoir: ReservoirSection = ReservoirSection()
     views: ViewsSection = ViewsSection()
     codebooks: CodebooksSection = CodebooksSection()
+    segment: SegmentSection = ErsSection()
+    graph: GraphSection = GraphSection()
     cluster: ClusterSection = ClusterSection()
     encoder: EncoderSection | None = None
     training: TrainingSection = TrainingSection()
+
+    @field_validator("segment", mode="before")
+    @classmethod
+    def _cut_by_default(cls, given: Any) -> Any:
+        """Entropy rate is meant where no other way to cut superpixels is named."""
+        return {"name": "ers", **given} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _method_is_known(self) -> RunConfig:
@@ -61,7 +72,8 @@ class RunConfig(Section):
         """Refuse a network that nothing uses, and a use without a network."""
         if self.cluster.head == "prototypes" and self.encoder is None:
             raise ValueError('cluster.head = "prototypes" needs a network: set encoder.name')
-        if self.cluster.head == "consensus" and (self.encoder is None) != (not self.views.latents):
+        unused = self.cluster.head == "consensus" and self.encoder and not self.views.latents
+        if unused or (self.views.latents and self.encoder is None):
             raise ValueError(
                 'a network and its latents belong together: set encoder.name, and add "latents" to '
                 'views.spectral (or set cluster.head = "prototypes")'
@@ -79,6 +91,24 @@ class RunConfig(Section):
             return False
         books = len(self.codebooks.multiples) * self.codebooks.draws
         return len(self.views.names) * books == 1
+
+    @property
+    def has_superpixels(self) -> bool:
+        """Whether frames are cut into superpixels."""
+        return self.cluster.head in ("diffusion", "joint")
+
+    @property
+    def has_codebooks(self) -> bool:
+        """Whether codebooks are learnt from views."""
+        return self.cluster.head in ("consensus", "joint")
+
+    @property
+    def projected(self) -> ViewsSection:
+        """What spectra are projected to: by unit-norm spectra, superpixels are cut."""
+        names = self.views.spectral if self.has_codebooks or not self.has_superpixels else ()
+        if self.has_superpixels and "l2" not in names:
+            names = (*names, "l2")
+        return self.views.model_copy(update={"spectral": names})
 
     @classmethod
     def make(
@@ -137,21 +167,25 @@ class RunConfig(Section):
         return found
 
     def with_clusters(self, clusters: int) -> RunConfig:
-        """Ask for another number of clusters of the same prototypes.
+        """Ask for another number of clusters of the same prototypes or superpixels.
 
         Raises
         ------
         ConfigError
-            If the clusters are not merged prototypes, or there are too few of these,
-            or less than one cluster is asked for.
+            If clusters are not made of prototypes or superpixels, or there are too few
+            prototypes, or less than one cluster is asked for.
         """
-        if self.cluster.head != "prototypes" or self.encoder is None:
+        if self.has_codebooks:
             raise ConfigError(
-                f"relabel needs a run whose clusters are merged prototypes, such as those of "
-                f"--method dgc, but this run is {self.method}. Run hsistream cluster again with "
-                f"--clusters {clusters}."
+                f"relabel needs a run whose clusters are merged prototypes or superpixels, such as "
+                f"those of --method dgc, but this run is {self.method}. Run hsistream cluster "
+                f"again with --clusters {clusters}."
             )
-        if clusters > (self.encoder.prototypes or 0):
+        if (
+            self.cluster.head == "prototypes"
+            and self.encoder is not None
+            and clusters > (self.encoder.prototypes or 0)
+        ):
             raise ConfigError(
                 f"At most one cluster per prototype can be found, but --clusters is {clusters} and "
                 f"the run has {self.encoder.prototypes} prototypes. Run hsistream cluster again "

@@ -137,6 +137,7 @@ def fingerprints(scene: Scene, config: RunConfig) -> Iterator[str]:
     """Fingerprint of every stage: what it is, what was asked of it, what it reads."""
     known = {"scene": scene.identity}
     values = config.model_dump(mode="json")
+    values["projected"] = config.projected.model_dump(mode="json")
     for stage in stream(config):
         asked = {section: values[section] for section in stage.sections}
         below = [known[name] for name in stage.needs if name in known] or [scene.identity]

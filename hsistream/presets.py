@@ -6,6 +6,26 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+_UMAE_TRAINING: Mapping[str, Any] = {
+    # 100 epochs of 400 pixels, and nothing but AdamW and stairs, as published
+    "steps": 900,
+    "pairs": 1,
+    "learning_rate": 5e-4,
+    "decay": "stairs",
+    "warm_up": 0,
+    "clip": 1e3,
+    "momentum": 0.0,
+    "check_every": 300,
+}
+
+_PAPER_GRAPH: Mapping[str, Any] = {
+    # windows alone, and a mode per cluster at the time where clusterings agree
+    "distant_neighbours": 0,
+    "norm": "unit",
+    "time": "central",
+    "assignment": "modes",
+}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "consensus": {
@@ -36,6 +56,39 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "views": {"spectral": ["z", "mnf", "latents"]},
                 # latents that ignore brightness take from the consensus what it lives on
                 "encoder": {"name": "dgc", "gain": 0.0},
+            },
+        },
+        "umae": {
+            "summary": "masked autoencoder of small patches; landmark consensus of its latents",
+            "settings": {
+                "views": {"spectral": ["latents"]},
+                "encoder": {"name": "umae"},
+                "training": _UMAE_TRAINING,
+            },
+        },
+        "s2dl": {
+            "summary": "landmark consensus with clusterings of superpixels by diffusion",
+            "settings": {"cluster": {"head": "joint"}},
+        },
+        "ds2dl": {
+            "summary": "the same with diffusion on the latents of a masked autoencoder",
+            "settings": {
+                "cluster": {"head": "joint"},
+                "encoder": {"name": "umae"},
+                "training": _UMAE_TRAINING,
+            },
+        },
+        "s2dl-paper": {
+            "summary": "diffusion on the graph of superpixels as published, for comparison",
+            "settings": {"cluster": {"head": "diffusion"}, "graph": _PAPER_GRAPH},
+        },
+        "ds2dl-paper": {
+            "summary": "the same on latents, with the network as published; takes long",
+            "settings": {
+                "cluster": {"head": "diffusion"},
+                "graph": _PAPER_GRAPH,
+                "encoder": {"name": "umae", "profile": "paper", "mask_mode": "fixed"},
+                "training": _UMAE_TRAINING,
             },
         },
         "kmeans": {

@@ -30,6 +30,7 @@ LABELS = "labels"
 CONFIDENCE = "confidence"
 LATENTS = "latents"
 INDEX = "index"
+SUPERPIXELS = "superpixels"
 
 NO_LABEL = 65535
 """Label of a pixel without data."""
@@ -106,6 +107,11 @@ class RunDirectory:
     def index_uri(self) -> str:
         """The store of the prototype of every pixel."""
         return str(self.path / "index.zarr")
+
+    @property
+    def superpixels_uri(self) -> str:
+        """The store of the superpixel of every pixel."""
+        return str(self.path / "superpixels.zarr")
 
     @property
     def checkpoint_path(self) -> Path:
@@ -196,11 +202,12 @@ class RunDirectory:
 
         Parameters
         ----------
-        layer : {"labels", "confidence", "latents", "index"}
+        layer : {"labels", "confidence", "latents", "index", "superpixels"}
             Labels are uint16 (y, x), 65535 = no data; confidence is float from
             0 (a tie) to 1, NaN = no data. Runs with a network have its latents,
             float16 (latent, y, x), NaN = no data, and those with prototypes the
-            index, the prototype of every pixel, uint16, 65535 = no data.
+            index, the prototype of every pixel, uint16, 65535 = no data. Runs with
+            superpixels have their ids, int64, -1 = no data.
         frame : str
             Name of the frame.
 
@@ -214,7 +221,12 @@ class RunDirectory:
         StoreError
             If the run has no such result yet.
         """
-        uri = {LATENTS: self.latents_uri, INDEX: self.index_uri}.get(layer, self.labels_uri)
+        others = {
+            LATENTS: self.latents_uri,
+            INDEX: self.index_uri,
+            SUPERPIXELS: self.superpixels_uri,
+        }
+        uri = others.get(layer, self.labels_uri)
         try:
             frames = xr.open_zarr(
                 uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3

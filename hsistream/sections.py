@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,7 +10,7 @@ SpectralName = Literal["z", "l2", "mnf", "latents"]
 SpatialName = Literal["plain", "gaussian", "edge"]
 GroupBy = Literal["scene", "frame", "group"]
 IlluminationName = Literal["none", "snv", "snv+brightness", "l2", "l2+brightness", "continuum"]
-HeadName = Literal["consensus", "prototypes"]
+HeadName = Literal["consensus", "prototypes", "diffusion", "joint"]
 Temperature = Annotated[float, Field(gt=0, le=10)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -106,7 +106,9 @@ class ClusterSection(Section):
     """How many clusters, and how pixels are divided among them."""
 
     head: HeadName = "consensus"
-    """What makes labels: the landmark consensus, or the prototypes of the encoder, merged."""
+    """What makes labels: the landmark consensus; the prototypes of the encoder, merged; diffusion
+    on a graph of superpixels; or the consensus with clusterings of that graph among its codebooks,
+    jointly."""
     clusters: Annotated[int, Field(ge=1, le=1000)] | None = None
     """None: estimated from the eigenvalue spectrum."""
     merge: Literal["diffusion", "ward"] = "diffusion"
@@ -119,6 +121,81 @@ class ClusterSection(Section):
     def largest(self) -> int:
         """Number of clusters, or the most that an estimate may give."""
         return self.clusters or self.most
+
+
+class _SuperpixelSection(Section):
+    """What all ways to cut superpixels share."""
+
+    superpixels: Annotated[int, Field(ge=1)] | None = None
+    """Of the whole scene; None: one for 20 pixels, from 200 to 2,000, or one for 200 pixels where
+    that is more."""
+    tile_px: Annotated[int, Field(ge=16, le=8192)] = 1024
+    """Superpixels do not cross the edges of these tiles, which shape the result."""
+
+    def count(self, pixels: int) -> int:
+        """Count the superpixels of a scene of so many pixels with data.
+
+        Examples
+        --------
+        >>> [ErsSection().count(pixels) for pixels in (900, 7138, 10**6)]
+        [200, 356, 5000]
+        """
+        wanted = self.superpixels or max(min(max(pixels // 20, 200), 2000), pixels // 200)
+        return min(wanted, pixels)
+
+    def options(self) -> dict[str, Any]:
+        """Give what the segmenter alone wants to know."""
+        return self.model_dump(exclude={"name", *_SuperpixelSection.model_fields})
+
+
+class ErsSection(_SuperpixelSection):
+    """Entropy-rate superpixels."""
+
+    name: Literal["ers"] = "ers"
+    neighbours: Literal[4, 8] = 8
+    balance: Annotated[float, Field(ge=0, le=100)] = 0.5
+    """Weight of even sizes against homogeneous superpixels."""
+
+
+class SlicSection(_SuperpixelSection):
+    """Simple linear iterative clustering."""
+
+    name: Literal["slic"] = "slic"
+    compactness: Annotated[float, Field(gt=0, le=1000)] = 0.1
+    """Weight of nearness in the frame against likeness."""
+
+
+SegmentSection = Annotated[ErsSection | SlicSection, Field(discriminator="name")]
+"""How frames are cut into superpixels, with the settings of that way."""
+
+
+class GraphSection(Section):
+    """The graph of the densest pixels of all superpixels, and what is made of it."""
+
+    representatives: Annotated[int, Field(ge=1, le=50)] = 3
+    """Pixels of each superpixel, its densest, that are nodes."""
+    neighbours: Annotated[int, Field(ge=1, le=200)] = 30
+    """Nearest pixels that tell the density, and nearest nodes within the window of a node."""
+    percentile: Annotated[float, Field(gt=0, le=100)] = 50.0
+    """Of the distances to the nearest pixels: the scale of the density."""
+    radius_px: Annotated[int, Field(ge=1)] | None = None
+    """Half the window of a node; None: as wide as holds twice the neighbours."""
+    distant_neighbours: Annotated[int, Field(ge=0, le=100)] = 3
+    """Nearest nodes anywhere in the scene, besides those of the window."""
+    norm: Literal["pi", "unit"] = "pi"
+    """Length of eigenvectors: 1 under the stationary distribution, or as vectors."""
+    time: Literal["settled", "central"] | Annotated[int, Field(ge=0)] = "settled"
+    """Steps of the walk; ``settled``: until only as many eigenvectors as clusters are left;
+    ``central``: where the clusters are nearest to those at all other times."""
+    assignment: Literal["merge", "modes", "kmeans", "ward"] = "ward"
+    """How nodes become clusters: many modes, merged by Ward's rule; one mode per cluster; or by
+    their places in the diffusion map."""
+    weight: Weight = 1.0
+    """Of all clusterings of the head ``joint``; all views of one spectral name weigh 1."""
+    modes: Annotated[int, Field(ge=1, le=200)] = 6
+    """Modes per cluster, where they are merged."""
+    reference_pixels: Annotated[int, Field(ge=1000, le=100_000)] = 25_000
+    """Sample of pixels against which densities are measured: all pixels of a small scene."""
 
 
 class DgcSection(Section):
@@ -202,7 +279,74 @@ class DgcPaperSection(Section):
         return self.model_copy(update={"prototypes": prototypes})
 
 
-EncoderSection = Annotated[DgcSection | DgcPaperSection, Field(discriminator="name")]
+class UmaeSection(Section):
+    """A masked autoencoder of small patches."""
+
+    name: Literal["umae"]
+    profile: Literal["paper", "fast"] = "fast"
+    """A token for every band, or few tokens for large groups of bands."""
+    patch_px: Annotated[int, Field(ge=1, le=15)] = 7
+    """Side of the square of pixels that is seen, odd."""
+    group: Annotated[int, Field(ge=1, le=31)] = 5
+    """Bands of a token, odd; of the profile paper."""
+    tokens: Annotated[int, Field(ge=1, le=256)] = 12
+    """Tokens, as many as there are features at most; of the profile fast."""
+    scores: Annotated[int, Field(ge=1, le=32)] = 4
+    """Values that each token keeps of a spectrum; of the profile fast."""
+    width: Annotated[int, Field(ge=2, le=512)] = 48
+    """Values of a token, and latents."""
+    depth: Annotated[int, Field(ge=1, le=24)] = 6
+    heads: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Parts of a token that attend by themselves; None: 6 with the profile paper, 3 with fast."""
+    decoder_width: Annotated[int, Field(ge=2, le=512)] = 48
+    decoder_depth: Annotated[int, Field(ge=1, le=24)] = 4
+    decoder_heads: Annotated[int, Field(ge=1, le=32)] = 4
+    hidden: Annotated[int, Field(ge=4, le=2048)] = 192
+    """Width of the layers between two attentions."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    pixels: Annotated[int, Field(ge=1, le=20_000)] = 400
+    """Pixels whose patches are learnt from; those farthest from each other."""
+    batch: Annotated[int, Field(ge=1, le=4096)] = 48
+    """Pixels of a step."""
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the tokens that are hidden, and guessed."""
+    mask_mode: Literal["resample", "fixed"] = "resample"
+    """Hide other tokens of a pixel in every epoch, or always the same."""
+    sample: Annotated[int, Field(ge=1, le=20_000)] = 1024
+    """Pixels on which a training is watched, and by which latents are standardised."""
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """Means of latents, found afterwards; None: four per cluster, from 16 to 64."""
+    softness: Temperature = 0.05
+    """Temperature at which cosines with prototypes become shares."""
+
+    @property
+    def attention_heads(self) -> int:
+        """Heads of the encoder."""
+        return self.heads or (6 if self.profile == "paper" else 3)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that are seen."""
+        return self.patch_px // 2
+
+    def resolved(self, clusters: int, largest: int) -> UmaeSection:
+        """Fill in what follows from the number of clusters, or the largest that may be found."""
+        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        return self.model_copy(update={"prototypes": prototypes})
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> UmaeSection:
+        if not self.patch_px % 2 or not self.group % 2:
+            raise ValueError("patch_px and group must be odd: they have a middle")
+        if self.width % self.attention_heads or self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                "width must be a multiple of heads, which are 6 with the profile paper and 3 with "
+                "fast unless they are set; and so for the decoder"
+            )
+        return self
+
+
+EncoderSection = Annotated[DgcSection | DgcPaperSection | UmaeSection, Field(discriminator="name")]
 """The network that turns spectra into latents, with its own settings."""
 
 
@@ -213,6 +357,8 @@ class TrainingSection(Section):
     pairs: Annotated[int, Field(ge=1, le=64)] = 2
     """Pairs of overlapping crops per step."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    decay: Literal["cosine", "stairs"] = "cosine"
+    """How the learning rate falls: to 0, or by a tenth after every tenth of the steps."""
     warm_up: Annotated[int, Field(ge=0)] = 20
     weight_decay: Weight = 1e-4
     clip: Annotated[float, Field(gt=0)] = 1.0

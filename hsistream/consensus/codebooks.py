@@ -111,7 +111,6 @@ def assign(
         best_rows(affinity, codebooks.starts, out[:, part])
 
 
-def code_dtype(codebooks: Sequence[Codebooks]) -> type[np.unsignedinteger]:
-    """Smallest type that holds every code and one value more, for pixels without data."""
-    largest = max(int(np.diff(books.starts).max()) for books in codebooks)
+def code_dtype(largest: int) -> type[np.unsignedinteger]:
+    """Smallest type for so many codes and one value more, for pixels without data."""
     return np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16

@@ -1,1 +1,1 @@
-"""Graphs whose nodes are prototypes or regions: arrays in, labels out."""
+"""Graphs of prototypes, or of pixels that stand for superpixels: arrays in, labels out."""

@@ -1,10 +1,21 @@
-"""Loops over pixels that numpy cannot do at once, compiled; they release the interpreter lock."""
+"""Loops over pixels and nodes that numpy cannot do at once, compiled.
+
+They release the interpreter lock.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from hsistream.neighbours import insert, squared_gap
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+BLOCK = 512
+"""Nodes whose distances are summed up side by side, so that they stay in the nearest cache."""
 
 
 @njit(nogil=True, cache=True)
@@ -31,3 +42,136 @@ def group_margins(
             best[c] = max(best[c], own[c])
     for c in range(columns):
         out[c] = best[c] - second[c]
+
+
+@njit(nogil=True, cache=True)
+def window_nearest(
+    features: Floats, keys: Rows, extent: tuple[int, int], radius: int, out: Rows
+) -> None:
+    """Write for every node itself and the nearest nodes of its window, (node, rank).
+
+    ``keys`` are the nodes' places, increasing: ``(frame * height + y) * width + x``
+    with ``extent`` = (height, width). ``out`` comes filled with -1.
+    """
+    height, width = extent
+    gaps = np.empty(out.shape[1] - 1)
+    for node in range(len(keys)):
+        out[node, 0] = node
+        if not len(gaps):
+            continue
+        gaps[:] = np.inf
+        y, x = keys[node] // width % height, keys[node] % width
+        for row in range(max(y - radius, 0), min(y + radius, height - 1) + 1):
+            start = keys[node] - x + (row - y) * width
+            last = start + min(x + radius, width - 1)
+            other = np.searchsorted(keys, start + max(x - radius, 0))
+            while other < len(keys) and keys[other] <= last:
+                if other != node:
+                    gap = squared_gap(features[node], features[other])
+                    if gap < gaps[-1]:
+                        insert(other, gap, out[node, 1:], gaps)
+                other += 1
+
+
+@njit(nogil=True, cache=True)
+def denser_nodes(places: Floats, order: Rows, gaps: Floats, donors: Rows) -> None:
+    """Write for every node the nearest denser one and its squared distance, (node,) each.
+
+    ``places`` is (coordinate, node) in the order of density, the densest first;
+    ``order`` (node,) are the nodes' numbers, and of donors at one distance the
+    smaller number wins. The densest node gets the distance to the farthest,
+    and itself.
+    """
+    size = places.shape[1]
+    block = np.empty(BLOCK)
+    for i in range(size):
+        best, donor = np.inf, i
+        for first in range(0, i, BLOCK):
+            width = min(BLOCK, i - first)
+            block[:width] = 0
+            for k in range(len(places)):
+                own = places[k, i]
+                row = places[k, first : first + width]
+                for j in range(width):
+                    gap = row[j] - own
+                    block[j] += gap * gap
+            for j in range(width):
+                if block[j] <= best and (block[j] < best or order[first + j] < order[donor]):
+                    best, donor = block[j], first + j
+        gaps[order[i]], donors[order[i]] = best, order[donor]
+    farthest = 0.0
+    for j in range(size):
+        gap = 0.0
+        for k in range(len(places)):
+            gap += (places[k, j] - places[k, 0]) ** 2
+        farthest = max(farthest, gap)
+    gaps[order[0]] = farthest
+
+
+@njit(nogil=True, cache=True)
+def spread_labels(order: Rows, donors: Rows, labels: Rows) -> None:
+    """Give every node without a label (-1) that of its donor, from the densest node down."""
+    for node in order:
+        if labels[node] < 0:
+            labels[node] = labels[donors[node]]
+
+
+@njit(nogil=True, cache=True)
+def ward_joins(places: Floats, masses: Floats, firsts: Rows, seconds: Rows, costs: Floats) -> None:
+    """Write which points Ward's criterion joins, (join,), along chains of nearest neighbours.
+
+    A group is named by its first point. ``places`` and ``masses`` are
+    overwritten. Joins are not in the order of their costs, but none costs less
+    than those that made its groups.
+    """
+    heights = np.zeros(len(masses))
+    active = np.arange(len(masses))
+    chain = np.empty(len(masses) + 1, np.int64)
+    length, left = 0, len(masses)
+    for join in range(len(masses) - 1):
+        if length == 0:
+            chain[0], length = active[0], 1
+        while True:
+            tip = chain[length - 1]
+            # Of equals, the one that the chain comes from: otherwise it could go in circles.
+            best, nearest = np.inf, -1
+            if length > 1:
+                nearest = chain[length - 2]
+                best = _join_cost(places, masses, tip, nearest)
+            for a in range(left):
+                other = active[a]
+                if other != tip:
+                    cost = _join_cost(places, masses, tip, other)
+                    if cost < best:
+                        best, nearest = cost, other
+            if length > 1 and nearest == chain[length - 2]:
+                break
+            for earlier in range(length):  # by rounding, a join can bring its group nearer
+                if chain[earlier] == nearest:
+                    length = earlier
+                    break
+            chain[length] = nearest
+            length += 1
+        length -= 2
+        kept, gone = min(tip, nearest), max(tip, nearest)
+        # Rounding may take a step back: groups of equal points have a gap of 1e-17.
+        heights[kept] = max(best, heights[kept], heights[gone])
+        firsts[join], seconds[join], costs[join] = kept, gone, heights[kept]
+        total = masses[kept] + masses[gone]
+        for k in range(places.shape[1]):
+            moved = masses[kept] * places[kept, k] + masses[gone] * places[gone, k]
+            places[kept, k] = moved / total
+        masses[kept] = total
+        place = np.searchsorted(active[:left], gone)
+        active[place : left - 1] = active[place + 1 : left].copy()
+        left -= 1
+
+
+@njit(nogil=True, cache=True)
+def _join_cost(places: Floats, masses: Floats, first: int, second: int) -> float:
+    """Tell by how much the sum of squares within groups grows if two are joined."""
+    gap = 0.0
+    for k in range(places.shape[1]):
+        gap += (places[first, k] - places[second, k]) ** 2
+    cost: float = gap * (masses[first] * masses[second] / (masses[first] + masses[second]))
+    return cost

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.cluster import hierarchy
 
+from hsistream.graph.kernels import ward_joins
+
 HYSTERESIS = 0.95
 """A new cut replaces the old one only if its cost is below this part of the old one's."""
 
@@ -85,6 +87,34 @@ def ward_tree(points: Floats, masses: Floats) -> MergeTree:
         kept = np.arange(len(place)) != second
         place, mass, node, leaves = place[kept], mass[kept], node[kept], leaves[kept]
     return MergeTree(used, _monotone(np.asarray(rows, np.float64).reshape(-1, 4)))
+
+
+def ward_tree_of_many(points: Floats, masses: Floats) -> MergeTree:
+    """Do the same as :func:`ward_tree` in quadratic time, for thousands of points.
+
+    Follows nearest neighbours until two are each other's [1]_. Of joins at one
+    cost it may make another one first.
+
+    References
+    ----------
+    .. [1] F. Murtagh, "A survey of recent advances in hierarchical clustering
+       algorithms", The Computer Journal 26, 354-359, 1983.
+       doi:10.1093/comjnl/26.4.354
+    """
+    used = np.flatnonzero(masses > 0)
+    joins = max(0, len(used) - 1)
+    firsts, seconds, costs = np.empty(joins, np.int64), np.empty(joins, np.int64), np.empty(joins)
+    place, mass = points[used].astype(np.float64), masses[used].astype(np.float64)
+    ward_joins(place, mass, firsts, seconds, costs)
+    order = np.argsort(costs, kind="stable")
+    node, leaves = np.arange(len(used)), np.ones(len(used))
+    linkage = np.empty((joins, 4))
+    for row, join in enumerate(order):
+        first, second = firsts[join], seconds[join]
+        leaves[first] += leaves[second]
+        linkage[row] = node[first], node[second], costs[join], leaves[first]
+        node[first] = len(used) + row
+    return MergeTree(used, _monotone(linkage))
 
 
 def cut_cost(points: Floats, masses: Floats, groups: NDArray[np.int64]) -> float:

@@ -19,6 +19,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
     {
         "dgc": "hsistream.methods.dgc",
         "dgc-paper": "hsistream.methods.dgc_paper",
+        "umae": "hsistream.methods.umae",
     }
 )
 """Name of a network, as in ``encoder.name``, to the module that holds it."""

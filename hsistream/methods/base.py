@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,17 @@ from hsistream.illumination import features
 from hsistream.tiles import Window
 
 Floats = NDArray[np.float64]
+
+SQUARE_PX = 128
+"""Side of the squares that the second part of a network sees, at most; they stay in the cache."""
+
+Gaps = Literal["blank", "filled"]
+"""What a network sees where a scene has no spectra.
+
+``"blank"``: 0 at pixels without data; beyond the edges of a frame, its edge is
+repeated. ``"filled"``: pixels without data are as the nearest with data, and beyond
+its edges a frame is mirrored, the pixels at the edge included.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,8 @@ class Standard:
         Statistics group of every frame.
     mean, scale : (group, feature) float64
         A feature x of group g is standardised to ``(x - mean[g]) * scale[g]``.
+    low, high : (group, feature) float64
+        Least and greatest value of every feature among the valid pixels of a group.
     directions : (feature, component) float64
         Leading principal directions of the standardised features.
     variance : (component,) float64
@@ -46,6 +59,8 @@ class Standard:
     group_of_frame: NDArray[np.int64]
     mean: Floats
     scale: Floats
+    low: Floats
+    high: Floats
     directions: Floats
     variance: Floats
 
@@ -56,11 +71,8 @@ class Standard:
 
     def centred(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Turn spectra (band, ...) into features less their mean, (feature, ...) float32."""
-        with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
-            if self.illumination == "none":
-                found = self._widened(raw)
-            else:
-                found = features(self.illumination, raw[self.good], self.wavelengths_nm)
+        found = self._features(raw)
+        with np.errstate(invalid="ignore", over="ignore"):
             found -= self._of_frame(self.mean, frame, raw.ndim)
         return found
 
@@ -74,6 +86,26 @@ class Standard:
         if not valid.all():
             found[:, ~valid] = 0
         return found
+
+    def in_range(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
+        """Turn spectra (band, ...) into features from 0, the least, to 1, (feature, ...) float32.
+
+        A feature that is constant in a group is 0.
+        """
+        span = self.high - self.low
+        stretch = np.where(span > 0, 1 / np.where(span > 0, span, 1), 0)
+        found = self._features(raw)
+        with np.errstate(invalid="ignore", over="ignore"):
+            found -= self._of_frame(self.low, frame, raw.ndim)
+            found *= self._of_frame(stretch, frame, raw.ndim)
+        return found
+
+    def _features(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn spectra (band, ...) into features, (feature, ...) float32, and leave them alone."""
+        with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
+            if self.illumination == "none":
+                return self._widened(raw)
+            return features(self.illumination, raw[self.good], self.wavelengths_nm)
 
     def _widened(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Copy the good bands of spectra (band, ...), (good band, ...) float32."""
@@ -137,11 +169,23 @@ class Reservoir:
 
     def standardised(self, standard: Standard) -> NDArray[np.float32]:
         """Standardise all spectra, (feature, pixel) float32."""
-        found = np.empty((standard.feature_count, len(self.frame)), np.float32)
+        return self._by_frame(
+            lambda raw, frame: standard.standardise(raw, np.ones(raw.shape[1], np.bool_), frame),
+            standard.feature_count,
+        )
+
+    def in_range(self, standard: Standard) -> NDArray[np.float32]:
+        """Bring all features to the range from 0 to 1, (feature, pixel) float32."""
+        return self._by_frame(standard.in_range, standard.feature_count)
+
+    def _by_frame(
+        self, change: Callable[[NDArray[Any], int], NDArray[np.float32]], count: int
+    ) -> NDArray[np.float32]:
+        """Change the spectra (band, pixel) of each frame into so many features."""
+        found = np.empty((count, len(self.frame)), np.float32)
         for frame in np.unique(self.frame):
             own = self.frame == frame
-            raw = self.spectra[own].T
-            found[:, own] = standard.standardise(raw, np.ones(raw.shape[1], np.bool_), int(frame))
+            found[:, own] = change(self.spectra[own].T, int(frame))
         return found
 
 
@@ -158,13 +202,17 @@ class Material:
     """What a network learns from.
 
     ``batches`` gives the crop pairs of every step from a first step on, the
-    same ones whenever it is asked.
+    same ones whenever it is asked. ``patches`` takes numbers (patch,) of pixels
+    of the reservoir and a reach in px, and gives the squares of spectra around
+    them as stored, (patch, band, y, x); beyond the edges of a frame they are
+    mirrored, and pixels without data are those next to them.
     """
 
     standard: Standard
     reservoir: Reservoir
     probe: Probe
     batches: Callable[[int], Iterator[Sequence[CropPair]]]
+    patches: Callable[[NDArray[np.int64], int], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -215,6 +263,14 @@ class Encoder(Protocol):
     def halo(self) -> int:
         """Pixels around a window on which its latents depend."""
 
+    @property
+    def square_px(self) -> int:
+        """Side of the squares that its second part is to see, at most; what is beyond is waste."""
+
+    @property
+    def gaps(self) -> Gaps:
+        """What its second part is to see where there are no spectra."""
+
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Embed spectra (band, ...) as stored, (embedding, pixel); a pixel at a time."""
 
@@ -233,8 +289,14 @@ class Method(Protocol):
     def halo(self, settings: Any) -> int:
         """Tell the halo of the encoder."""
 
+    def embedding_size(self, settings: Any, features: int) -> int:
+        """Tell the values per pixel between the two parts of the encoder, at most."""
+
     def training_bytes(self, settings: Any, features: int) -> int:
-        """Tell the memory that one pair of crops needs in a step, beside the stored crops."""
+        """Tell the memory that one pair of crops needs in a step, beside the stored crops.
+
+        A network that learns from patches tells what all of them need together.
+        """
 
     def square_bytes(self, settings: Any, features: int, pixels: int) -> int:
         """Tell the memory of the second part of the encoder for so many pixels at once."""

@@ -36,7 +36,17 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from hsistream.illumination import brightness_feature
-from hsistream.methods.base import Crop, CropPair, Encoder, Material, Standard, Trained, Work
+from hsistream.methods.base import (
+    SQUARE_PX,
+    Crop,
+    CropPair,
+    Encoder,
+    Gaps,
+    Material,
+    Standard,
+    Trained,
+    Work,
+)
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
 from hsistream.nn.assignment import balanced_targets, repulsion, swapped_loss
 from hsistream.nn.augment import (
@@ -66,6 +76,9 @@ GUARD_ENTROPY = 0.8
 def latent_size(settings: DgcSection, features: int) -> int:
     """Count the latents: the scores and the lift onto the sphere."""
     return component_count(settings, features) + 1
+
+
+embedding_size = latent_size
 
 
 def halo(settings: DgcSection) -> int:
@@ -335,7 +348,8 @@ class _Learner:
 class _Encoder:
     """A trained network; see :class:`hsistream.methods.base.Encoder`."""
 
-    halo = HALO
+    halo, square_px = HALO, SQUARE_PX
+    gaps: Gaps = "blank"
 
     def __init__(self, network: DgcNetwork, standard: Standard, device: str) -> None:
         self._network, self._standard, self._device = network, standard, device

@@ -47,7 +47,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-from hsistream.methods.base import Crop, CropPair, Encoder, Material, Standard, Trained, Work
+from hsistream.methods.base import (
+    SQUARE_PX,
+    Crop,
+    CropPair,
+    Encoder,
+    Gaps,
+    Material,
+    Standard,
+    Trained,
+    Work,
+)
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
 from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
 from hsistream.nn.exact import as_array, one_thread, reproducible, without_gradients
@@ -91,6 +101,11 @@ def latent_size(settings: DgcPaperSection, features: int) -> int:
 def halo(settings: DgcPaperSection) -> int:
     """Tell the halo, px."""
     return HALO
+
+
+def embedding_size(settings: DgcPaperSection, features: int) -> int:
+    """Count the values between the two parts of the encoder."""
+    return WIDTH
 
 
 def training_bytes(settings: DgcPaperSection, features: int) -> int:
@@ -331,7 +346,8 @@ class _Learner:
 class _Encoder:
     """A trained network; see :class:`hsistream.methods.base.Encoder`."""
 
-    halo, embedding_size, latent_size = HALO, WIDTH, WIDTH
+    halo, square_px, embedding_size, latent_size = HALO, SQUARE_PX, WIDTH, WIDTH
+    gaps: Gaps = "blank"
 
     def __init__(self, network: PaperNetwork, standard: Standard, device: str) -> None:
         self._network, self._standard, self._device = network, standard, device

@@ -129,6 +129,7 @@ def schedule_of(training: TrainingSection) -> Schedule:
     return Schedule(
         steps=training.steps,
         learning_rate=training.learning_rate,
+        decay=training.decay,
         warm_up=training.warm_up,
         weight_decay=training.weight_decay,
         clip=training.clip,

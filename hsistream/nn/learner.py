@@ -14,6 +14,9 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from torch import Tensor, nn
 
+STAIRS, STAIR = 10, 0.9
+"""Parts of a training with stairs, and what the learning rate is multiplied by after each."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Sample_contra = TypeVar("Sample_contra", contravariant=True)
@@ -30,9 +33,11 @@ class Schedule:
         Optimiser steps, if nothing stops the training earlier; 0 keeps the start.
     learning_rate : float
         Highest learning rate of AdamW, reached after the warm-up.
+    decay : {"cosine", "stairs"}
+        The learning rate falls to 0 along a cosine, or is multiplied by 0.9 after
+        every tenth of the steps.
     warm_up : int
-        Steps over which the learning rate rises linearly; afterwards it falls
-        to 0 along a cosine.
+        Steps over which the learning rate rises linearly before.
     weight_decay : float
         Weight decay of the parameter groups that do not set their own.
     clip : float
@@ -57,6 +62,7 @@ class Schedule:
 
     steps: int
     learning_rate: float
+    decay: Literal["cosine", "stairs"] = "cosine"
     warm_up: int = 20
     weight_decay: float = 1e-4
     clip: float = 1.0
@@ -77,10 +83,16 @@ class Schedule:
         >>> schedule = Schedule(steps=120, learning_rate=1.0, warm_up=20)
         >>> [round(schedule.rate(step), 3) for step in (0, 9, 19, 20, 70, 120)]
         [0.05, 0.5, 1.0, 1.0, 0.5, 0.0]
+        >>> schedule = Schedule(steps=900, learning_rate=1.0, warm_up=0, decay="stairs")
+        >>> [round(schedule.rate(step), 3) for step in (0, 89, 90, 180, 899)]
+        [1.0, 1.0, 0.9, 0.81, 0.387]
         """
         if step < self.warm_up:
             return self.learning_rate * (step + 1) / self.warm_up
-        share = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        done, whole = step - self.warm_up, max(1, self.steps - self.warm_up)
+        if self.decay == "stairs":
+            return self.learning_rate * STAIR ** (STAIRS * done // whole)
+        share = done / whole
         return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
 

@@ -20,7 +20,9 @@ class FramePicture:
     uint8, ``labels`` (y, x) uint16 with 65535 where there is no data,
     ``confidence`` (y, x) float32 from 0 to 1 with NaN where there is no data.
     ``prototypes`` (y, x) uint16, with 65535 where there is no data, are what
-    the labels were merged from, where they were.
+    the labels were merged from, where they were. ``superpixels`` (y, x) int64
+    and ``modes`` (mode, 2), rows and columns of the picture, are those of a
+    frame that was cut into superpixels.
     """
 
     name: str
@@ -30,6 +32,8 @@ class FramePicture:
     labels: NDArray[np.uint16]
     confidence: NDArray[np.float32]
     prototypes: NDArray[np.uint16] | None = None
+    superpixels: NDArray[np.int64] | None = None
+    modes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

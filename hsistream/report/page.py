@@ -42,7 +42,7 @@ from hsistream.report.palette import (
     scale_colours,
     shades,
 )
-from hsistream.report.quicklook import CONFIDENCE_STEPS, stride_for
+from hsistream.report.quicklook import CONFIDENCE_STEPS, outlined, stride_for
 from hsistream.report.training_figures import CheckPlot, LossPlot, plot_checks, plot_losses
 
 FEW_FRAMES = 3
@@ -55,6 +55,8 @@ SMALL_PIXELS, SMALL_LIMITS_PX = 1_500_000, (32, 160)
 """The same for the small ones."""
 LAYERS = 3
 """Pictures of a frame without prototypes; with a fourth, each has fewer pixels."""
+OUTLINE_SCALE = 5
+"""How much a picture is enlarged for the outlines of superpixels, at most."""
 
 SPECTRA_BOX = (64.0, 12.0, 980.0, 352.0)
 EIGENVALUES_BOX = (64.0, 28.0, 620.0, 252.0)
@@ -128,6 +130,7 @@ def render_page(facts: PageFacts, run_name: str) -> str:
         scale=[css_colour(colour) for colour in scale_colours(CONFIDENCE_STEPS).tolist()],
         galleries=galleries,
         shows_prototypes=any(frame.prototypes for each in galleries for frame in each.frames),
+        shows_superpixels=any(frame.superpixels for each in galleries for frame in each.frames),
         pixels=sum(cluster.pixels for cluster in facts.clusters),
         largest_m2=max((cluster.area_m2 or 0 for cluster in facts.clusters), default=0),
         largest=max((cluster.pixels for cluster in facts.clusters), default=0),
@@ -157,6 +160,7 @@ class _FrameView:
     labels: str
     confidence: str
     prototypes: str | None
+    superpixels: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +248,18 @@ def _frame_view(
             if frame.prototypes is None or of_prototypes is None
             else embed.sparse_map(frame.prototypes[thin], of_prototypes)
         ),
+        superpixels=_superpixels(frame, step, limit_px),
     )
+
+
+def _superpixels(frame: FramePicture, step: int, limit_px: int) -> str | None:
+    """Draw superpixels and modes, enlarged as long as there is room; None where there are none."""
+    if frame.superpixels is None or frame.modes is None:
+        return None
+    thin = (slice(None, None, step), slice(None, None, step))
+    scale = max(1, min(OUTLINE_SCALE, limit_px // max(frame.superpixels[thin].shape)))
+    image = np.ascontiguousarray(frame.colour[thin])
+    return embed.photograph(outlined(image, frame.superpixels[thin], frame.modes // step, scale))
 
 
 def _spectra(facts: PageFacts, colours: Sequence[str]) -> Any:

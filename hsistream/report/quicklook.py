@@ -20,6 +20,10 @@ SPREAD = (0.8, 0.5, 0.2)
 STRETCH_PERCENT = (2.0, 98.0)
 SAMPLE_PIXELS = 2_000_000
 """At most about so many pixels of all frames settle the stretch."""
+OUTLINE_RGB, MARK_RGB, MARK_RIM_RGB = (255, 236, 120), (232, 0, 120), (255, 255, 255)
+MARK_SHARE = 150
+"""A mark reaches at least so small a part of the larger side of the picture to each side."""
+"""Colours of outlines and of marked pixels, which no false colour has."""
 CONFIDENCE_STEPS = 51
 """Steps of a confidence image: 0.02 each."""
 
@@ -174,3 +178,41 @@ def _stretched(
     values = (bands[:, shown].T.astype(np.float32) - low) / span
     image[shown] = np.round(255 * np.clip(values, 0, 1))
     return image
+
+
+def outlined(
+    image: NDArray[np.uint8],
+    regions: NDArray[np.integer[Any]],
+    marks: NDArray[np.integer[Any]],
+    scale: int,
+) -> NDArray[np.uint8]:
+    """Draw the outlines of regions, and marked pixels, on a picture that is enlarged for it.
+
+    Parameters
+    ----------
+    image : (y, x, 3) uint8
+        The picture below.
+    regions : (y, x) int
+        Region of every pixel; an outline is drawn where it changes.
+    marks : (mark, 2) int
+        Rows and columns of the pixels to mark.
+    scale : int
+        Pixels of the result per pixel of the picture, and along each axis.
+
+    Returns
+    -------
+    (y * scale, x * scale, 3) uint8
+        With thin outlines, and a square on marked pixels that is large enough to be seen.
+    """
+    large = np.repeat(np.repeat(image, scale, axis=0), scale, axis=1)
+    index = np.repeat(np.repeat(regions, scale, axis=0), scale, axis=1)
+    edges = np.zeros(index.shape, np.bool_)
+    edges[:, 1:] |= index[:, 1:] != index[:, :-1]
+    edges[1:] |= index[1:] != index[:-1]
+    large[edges] = OUTLINE_RGB
+    half = max(scale // 2, max(edges.shape) // MARK_SHARE)
+    for row, column in marks * scale + scale // 2:
+        for reach, colour in ((half + 1, MARK_RIM_RGB), (half, MARK_RGB)):
+            top, left = max(row - reach, 0), max(column - reach, 0)
+            large[top : row + reach + 1, left : column + reach + 1] = colour
+    return large

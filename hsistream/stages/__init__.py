@@ -56,19 +56,22 @@ class Context:
         tiles: list[Tile],
         store: RasterStore,
         layers: Sequence[Layer],
+        tile_px: int | None = None,
     ) -> Ledger:
         """Do the tiles of a stage whose tasks write their cores to a raster store.
 
-        The store is created when no tile is done; without it none is.
+        The store is created when no tile is done; without it none is. Tiles are
+        as large as the run's, or of a size of their own.
         """
+        tile_px = tile_px or self.tile_px
         if not store.exists:
             self.run.forget(stage)
-        ledger = Ledger.open(self.run.ledger(stage), self.fingerprint, self.tile_px)
+        ledger = Ledger.open(self.run.ledger(stage), self.fingerprint, tile_px)
         if not ledger.finished():
-            RasterStore.create(store.uri, layers, self.scene.frames, self.tile_px)
+            RasterStore.create(store.uri, layers, self.scene.frames, tile_px)
         for frame, layer in product(self.scene.frames, layers):
-            store.check(frame.name, layer.name, TileGrid(frame.shape, self.tile_px))
-        return self.work(stage, function, tiles, self.tile_px)
+            store.check(frame.name, layer.name, TileGrid(frame.shape, tile_px))
+        return self.work(stage, function, tiles, tile_px)
 
 
 Bytes = Mapping[str, int]

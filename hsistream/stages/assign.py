@@ -18,8 +18,7 @@ from hsistream.consensus.codebooks import assign, stack_codebooks
 from hsistream.runs import INDEX, LATENTS, RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
-from hsistream.scene.statistics import in_reservoir
-from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
+from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.pictures import assemble, picture_step, sample
@@ -43,8 +42,6 @@ def run(context: Context) -> None:
         assign_tile,
         scene=scene,
         run=context.run,
-        seed=context.config.seed,
-        thresholds=frame_thresholds(scene, context.config),
         fingerprint=context.fingerprint,
     )
     tiles = context.tiles(context.tile_px)
@@ -59,7 +56,6 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     latents = encode_stage.latent_count(scene, config)
     prototypes = config.encoder.prototypes or 0
     edge = min(tile_px, scene.longest_side) + 2
-    sampled = reservoir_pixels(scene, config) * latents * 4
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={
@@ -67,8 +63,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "cosines": 3 * 4 * PIXELS_AT_ONCE * prototypes,
             "index and neighbours": 40 * edge**2,
         },
-        driver={"reservoir": 2 * sampled},
-        disk_bytes=scene.pixels + sampled,
+        driver={},
+        disk_bytes=scene.pixels,
     )
 
 
@@ -77,8 +73,6 @@ def assign_tile(
     *,
     scene: Scene,
     run: RunDirectory,
-    seed: int,
-    thresholds: tuple[float, ...],
     fingerprint: str,
 ) -> Table:
     """Assign the pixels of one tile, and count those of its core and their neighbours."""
@@ -90,14 +84,9 @@ def assign_tile(
     inner = within(tile.core, window)
     own = index[inner]
     RasterStore(run.index_uri).write(frame.name, INDEX, tile.core, own)
-    chosen = in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
-    row, column = np.nonzero(chosen & (own != NO_PROTOTYPE))
     return {
         "usage": np.bincount(own[own != NO_PROTOTYPE], minlength=len(prototypes)),
         "neighbours": _neighbours(index, inner, len(prototypes)),
-        "row": (row + tile.core[0].start).astype(np.int32),
-        "column": (column + tile.core[1].start).astype(np.int32),
-        "latents": latents[:, inner[0], inner[1]][:, row, column].T.astype(np.float32),
         "shown": sample(own, tile.core, picture_step(scene)),
     }
 
@@ -147,23 +136,18 @@ def _neighbours(index: NDArray[np.uint16], inner: Window, prototypes: int) -> ND
 
 
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
-    """Add up the counts, and join the reservoir sorted by frame, row and column."""
+    """Add up the counts, and join the pictures."""
     step, total = picture_step(scene), dict[str, Any]()
-    sampled: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     shown: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
     for tile, table in ledger.results(tiles):
         for name in ("usage", "neighbours"):
             total[name] = total.get(name, 0) + table[name]
-        places = np.stack([np.full_like(table["row"], tile.frame), table["row"], table["column"]])
-        sampled.append((places, table["latents"]))
         shown.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    places = np.concatenate([place for place, _ in sampled], axis=1)
-    order = np.lexsort(places[::-1])
     pictures = {
         f"{INDEX}.{frame}": assemble(parts, scene.frames[frame].shape, step, NO_PROTOTYPE)
         for frame, parts in shown.items()
     }
-    return {**total, "reservoir": np.concatenate([part for _, part in sampled])[order], **pictures}
+    return {**total, **pictures}
 
 
 def _layer() -> Layer:

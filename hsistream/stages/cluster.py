@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
+from hsistream.consensus.codebooks import Codebooks, assign
 from hsistream.consensus.landmarks import (
     find_centres,
     label_pixels,
@@ -19,6 +19,7 @@ from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
 from hsistream.stages import views as views_stage
+from hsistream.stages import walks as walks_stage
 from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "clusters"
@@ -44,6 +45,10 @@ def run(context: Context) -> None:
     if config.cluster.clusters is None:
         warn_of_limit(suggested, config.cluster.most, context.notify)
     codes = reservoir_codes(read_table(context.run.table(views_stage.TABLE)), codebooks)
+    if config.cluster.head == "joint":
+        walked = read_table(context.run.table(walks_stage.TABLE))
+        of_regions = walked["codes"][:, walked["reservoir_region"]]
+        codes = np.concatenate([codes, of_regions]).astype(count_stage.codes_dtype(starts))
     partition = find_centres(
         codes,
         starts,
@@ -87,8 +92,7 @@ def warn_of_few(found: int, wanted: int, notify: Notify) -> None:
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
-    sizes = codebooks_stage.codebook_sizes(config)
-    landmarks = sum(sizes) * len(config.views.names)
+    landmarks = sum(codebooks_stage.landmark_sizes(config))
     pixels = reservoir_pixels(scene, config)
     clusters = config.cluster.largest
     values = views_stage.components(config, scene) * len(config.views.spatial)
@@ -109,20 +113,28 @@ def spectrum_size(config: RunConfig) -> int:
 
 
 def codebook_weights(config: RunConfig) -> list[float]:
-    """Weight of every codebook: that of its view, shared among the view's codebooks."""
-    return [
+    """Weight of every codebook: that of its view, shared among the view's codebooks.
+
+    All clusterings of superpixels together weigh as much as the views of one spectral
+    name, times a setting.
+    """
+    of_views = [
         config.views.weights.get(view, 1.0)
         for view in config.views.names
         for _ in codebooks_stage.codebook_sizes(config)
     ]
+    walks = len(walks_stage.landmark_sizes(config))
+    of_walks = config.graph.weight * sum(of_views) / len(config.views.spectral) / max(walks, 1)
+    return of_views + walks * [of_walks]
 
 
 def reservoir_codes(views: Table, codebooks: tuple[Codebooks, ...]) -> NDArray[np.unsignedinteger]:
     """Code the reservoir's pixels, (codebook, pixel)."""
+    dtype = count_stage.codes_dtype(codebooks_stage.landmark_starts(codebooks))
     parts = []
     for books in codebooks:
         values = np.ascontiguousarray(views[books.view].T)
-        part = np.empty((books.count, values.shape[1]), code_dtype(codebooks))
+        part = np.empty((books.count, values.shape[1]), dtype)
         assign(values, books, part)
         parts.append(part)
     return np.concatenate(parts)

@@ -20,6 +20,8 @@ from hsistream.events import Progress, StageStarted
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import views as views_stage
+from hsistream.stages import walks as walks_stage
+from hsistream.stages.walks import Walks
 from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "codebooks"
@@ -84,7 +86,16 @@ def read_codebooks(path: Path, names: tuple[str, ...]) -> tuple[Codebooks, ...]:
     )
 
 
-def landmark_starts(codebooks: tuple[Codebooks, ...]) -> NDArray[np.int64]:
+def landmark_sizes(config: RunConfig) -> list[int]:
+    """Landmarks of every codebook, at most: of those of views, then of those of superpixels."""
+    return len(config.views.names) * codebook_sizes(config) + walks_stage.landmark_sizes(config)
+
+
+def landmark_starts(
+    codebooks: tuple[Codebooks, ...], walks: Walks | None = None
+) -> NDArray[np.int64]:
     """First landmark of every codebook, and the number of landmarks."""
-    sizes = np.concatenate([np.diff(books.starts) for books in codebooks])
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    sizes = [np.diff(books.starts) for books in codebooks]
+    if walks:
+        sizes.append(walks.sizes)
+    return np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)

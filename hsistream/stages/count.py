@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
 from hsistream.consensus.landmarks import count_landmarks
-from hsistream.runs import RunDirectory
+from hsistream.runs import SUPERPIXELS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ViewsSection
 from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import views as views_stage
+from hsistream.stages import walks as walks_stage
 from hsistream.stages.statistics import valid_pixels
+from hsistream.stages.walks import Walks
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, size, within
@@ -37,17 +39,19 @@ def run(context: Context) -> None:
     codebooks = codebooks_stage.read_codebooks(
         context.run.table(codebooks_stage.TABLE), config.views.names
     )
+    walks = _walks(context)
     task = partial(
         count_tile,
         scene=scene,
         run=context.run,
         views=config.views,
+        segment_px=config.segment.tile_px if walks else None,
         fingerprint=context.fingerprint,
     )
     tiles = context.tiles(context.tile_px, views_stage.halo(config.views))
     store = RasterStore(context.run.codes_uri)
-    ledger = context.write("count", task, tiles, store, [_layer(codebooks)])
-    starts = codebooks_stage.landmark_starts(codebooks)
+    starts = codebooks_stage.landmark_starts(codebooks, walks)
+    ledger = context.write("count", task, tiles, store, [_layer(starts)])
     counts = np.zeros((starts[-1], starts[-1]), np.int64)
     for _, table in ledger.results(tiles):
         counts[np.ix_(table["landmarks"], table["landmarks"])] += table["counts"]
@@ -56,9 +60,8 @@ def run(context: Context) -> None:
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
-    sizes = codebooks_stage.codebook_sizes(config)
-    books = len(sizes) * len(config.views.names)
-    landmarks = sum(sizes) * len(config.views.names)
+    sizes = codebooks_stage.landmark_sizes(config)
+    books, landmarks = len(sizes), sum(sizes)
     pixels = min(tile_px, scene.longest_side) ** 2
     code = 1 if max(sizes) < 256 else 2
     return Needs(
@@ -74,30 +77,52 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 def count_tile(
-    tile: Tile, *, scene: Scene, run: RunDirectory, views: ViewsSection, fingerprint: str
+    tile: Tile,
+    *,
+    scene: Scene,
+    run: RunDirectory,
+    views: ViewsSection,
+    fingerprint: str,
+    segment_px: int | None = None,
 ) -> Table:
-    """Code the pixels of one tile, write the codes, return the counts of its landmarks."""
-    constants = views_stage.load_constants(run, views.latents, fingerprint)
+    """Code the pixels of one tile, write the codes, return the counts of its landmarks.
+
+    ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
+    """
+    constants = views_stage.load_constants(run, views.spectral, fingerprint)
     codebooks = _load_codebooks(run.table(codebooks_stage.TABLE), views.names, fingerprint)
-    starts = codebooks_stage.landmark_starts(codebooks)
+    walks = walks_stage.load_walks(run, fingerprint) if segment_px else None
+    starts = codebooks_stage.landmark_starts(codebooks, walks)
+    dtype, name = codes_dtype(starts), scene.frames[tile.frame].name
+    none = np.iinfo(dtype).max
     valid = scene.valid(tile.frame, tile.core)
-    codes = np.full((len(starts) - 1, *size(tile.core)), no_code(codebooks), code_dtype(codebooks))
+    codes = np.full((len(starts) - 1, *size(tile.core)), none, dtype)
+    if walks and segment_px:
+        ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
+        codes[-len(walks.codes) :, valid] = walks.of_pixels(ids[valid], segment_px)
     if valid.any():
         place = _places(codebooks)
         for strip, view, values in views_stage.tile_views(tile, scene, views, constants):
             books, rows = place[view]
             _assign(values, books, codes[rows, *within(strip, tile.core)])
-        codes[:, ~valid] = no_code(codebooks)
-    frame = scene.frames[tile.frame].name
-    RasterStore(run.codes_uri).write(frame, LAYER, tile.core, codes)
+        codes[:, ~valid] = none
+    RasterStore(run.codes_uri).write(name, LAYER, tile.core, codes)
     counts = count_landmarks(valid_pixels(codes, valid), starts)
     present = np.flatnonzero(counts.diagonal())
     return {"landmarks": present, "counts": counts[np.ix_(present, present)]}
 
 
-def no_code(codebooks: tuple[Codebooks, ...]) -> int:
-    """Code of a pixel without data."""
-    return int(np.iinfo(code_dtype(codebooks)).max)
+def codes_dtype(starts: NDArray[np.int64]) -> type[np.unsignedinteger]:
+    """Smallest type for the codes of codebooks that begin there; its largest value is no code."""
+    return code_dtype(int(np.diff(starts).max()))
+
+
+def _walks(context: Context) -> Walks | None:
+    """Read the clusterings of superpixels, where they are codebooks."""
+    if context.config.cluster.head != "joint":
+        return None
+    RasterStore(context.run.superpixels_uri).check_complete(context.scene.frames, SUPERPIXELS)
+    return walks_stage.load_walks(context.run, context.fingerprint)
 
 
 @lru_cache(maxsize=4)
@@ -124,8 +149,7 @@ def _assign(
     out[:] = found.reshape(out.shape)
 
 
-def _layer(codebooks: tuple[Codebooks, ...]) -> Layer:
+def _layer(starts: NDArray[np.int64]) -> Layer:
     """Describe the store of codes."""
-    books = sum(each.count for each in codebooks)
-    dtype = np.dtype(code_dtype(codebooks)).name
-    return Layer(LAYER, dtype, no_code(codebooks), leading=("codebook", books))
+    dtype = np.dtype(codes_dtype(starts))
+    return Layer(LAYER, dtype.name, int(np.iinfo(dtype).max), leading=("codebook", len(starts) - 1))

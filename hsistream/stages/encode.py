@@ -2,7 +2,7 @@
 
 The first part of a network looks at single pixels and follows the stored
 chunks; the second part sees squares of one fixed shape, with their true halo.
-Beyond the edge of a frame the values at the edge go on.
+Where a frame has no spectra, a network sees what it says of gaps.
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
-from hsistream.methods.base import Encoder
+from hsistream.methods.base import SQUARE_PX, Encoder
 from hsistream.runs import LATENTS, RunDirectory
+from hsistream.runtime.ledger import Ledger
+from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
+from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import EncoderSection
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import (
+    Context,
+    Needs,
+    frame_thresholds,
+    reservoir_pixels,
+    scene_tiles,
+)
 from hsistream.stages import train as train_stage
+from hsistream.stages.gaps import close_gaps, reading_halo
 from hsistream.stores.raster import Layer, RasterStore
-from hsistream.stores.tables import Table
+from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, Window, size, strips, within
 
-SQUARE_PX = 128
-"""Side of the squares that the second part of a network sees, without their halo."""
+TABLE = "latents"
 
 ROWS_AT_ONCE_BYTES = 8 * 2**20
 """Spectra are embedded in blocks of rows of this size, as float32."""
@@ -45,12 +54,15 @@ def run(context: Context) -> None:
         run=context.run,
         settings=settings,
         device=device,
-        side_px=min(SQUARE_PX, context.tile_px),
+        side_px=min(encoder.square_px, context.tile_px),
+        seed=context.config.seed,
+        thresholds=frame_thresholds(scene, context.config),
         fingerprint=context.fingerprint,
     )
-    tiles = context.tiles(context.tile_px, encoder.halo)
+    tiles = context.tiles(context.tile_px, reading_halo(encoder))
     store = RasterStore(context.run.latents_uri)
-    context.write("encode", task, tiles, store, [_layer(encoder.latent_size)])
+    ledger = context.write("encode", task, tiles, store, [_layer(encoder.latent_size)])
+    write_table(context.run.table(TABLE), _collect(ledger, tiles))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -60,7 +72,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     method = load_method(settings.name)
     features = feature_count(config.statistics.illumination, scene.bands)
     latents = method.latent_size(settings, features)
-    edge = min(tile_px, scene.longest_side) + 2 * method.halo(settings)
+    sampled = 4 * reservoir_pixels(scene, config) * latents
+    edge = min(tile_px, scene.longest_side) + 2 * filling_reach(method.halo(settings))
     strip = min(scene.chunk_px, edge) * edge
     side = min(tile_px, SQUARE_PX) + 2 * method.halo(settings)
     return Needs(
@@ -68,13 +81,13 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         task={
             "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
             "float32 rows": 4 * ROWS_AT_ONCE_BYTES,
-            "embedded pixels": 4 * (edge + side) ** 2 * latents,
+            "embedded pixels": 4 * (edge + side) ** 2 * method.embedding_size(settings, features),
             "latents": 2 * 2 * edge**2 * latents,
             "layers of the network": method.square_bytes(settings, features, side**2),
             "masks": 2 * edge**2,
         },
-        driver={},
-        disk_bytes=2 * latents * scene.pixels,
+        driver={"reservoir": 2 * sampled},
+        disk_bytes=2 * latents * scene.pixels + sampled,
     )
 
 
@@ -86,9 +99,11 @@ def encode_tile(
     settings: EncoderSection,
     device: str,
     side_px: int,
+    seed: int,
+    thresholds: tuple[float, ...],
     fingerprint: str,
 ) -> Table:
-    """Encode one tile; its latents are NaN where there is no data."""
+    """Encode one tile, NaN where there is no data, and give the latents of the reservoir."""
     encoder = _load(settings, run, device, fingerprint)
     frame = scene.frames[tile.frame]
     window = tile.window(frame.shape)
@@ -101,7 +116,13 @@ def encode_tile(
     else:
         latents = np.full((encoder.latent_size, *inner.shape), np.nan, np.float16)
     RasterStore(run.latents_uri).write(frame.name, LATENTS, tile.core, latents)
-    return {"pixels": np.asarray(int(inner.sum()))}
+    chosen = inner & in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
+    row, column = np.nonzero(chosen)
+    return {
+        "row": (row + tile.core[0].start).astype(np.int32),
+        "column": (column + tile.core[1].start).astype(np.int32),
+        "latents": latents[:, row, column].T.astype(np.float32),
+    }
 
 
 def embed_tile(
@@ -109,26 +130,25 @@ def embed_tile(
 ) -> NDArray[np.float32]:
     """Embed a tile, strip of chunks by strip, with all that its squares see around it.
 
-    ``valid`` is that of the tile's window. The result (embedding, y, x) begins
-    a halo before the core and ends a halo behind its last square of ``side``
-    px; it is 0 where there is no data, and goes on with the values at the edges
-    of the frame beyond them.
+    ``valid`` is that of the tile's window, whose halo is :func:`reading_halo`.
+    The result (embedding, y, x) begins a halo of the encoder before the core and
+    ends one behind its last square of ``side`` px; its gaps are as the encoder
+    wants them.
     """
     window = tile.window(scene.frames[tile.frame].shape)
-    widths = _beyond(tile.core, window, encoder.halo, side)
+    widths = _beyond(tile.core, window, tile.halo, side)
     shape = [sum(width) + extent for width, extent in zip(widths, valid.shape, strict=True)]
     whole = np.zeros((encoder.embedding_size, *shape), np.float32)
-    inside = tuple(
-        slice(first, first + extent) for (first, _), extent in zip(widths, valid.shape, strict=True)
-    )
+    (top, _), (left, _) = widths
+    inside = slice(top, top + valid.shape[0]), slice(left, left + valid.shape[1])
     embedded = whole[:, *inside]
     for strip in strips(window, scene.chunk_px):
         rows, columns = within(strip, window)
         if valid[rows, columns].any():
             _embed_strip(scene.read(tile.frame, strip), tile.frame, encoder, embedded[:, rows])
-    embedded[:, ~valid] = 0
-    _repeat_edges(whole, inside)
-    return whole
+    close_gaps(whole, inside, valid, encoder)
+    spare = slice(tile.halo - encoder.halo, encoder.halo - tile.halo or None)
+    return whole[:, spare, spare]
 
 
 def refine_tile(
@@ -175,16 +195,15 @@ def _beyond(core: Window, window: Window, halo: int, side: int) -> list[tuple[in
     return widths
 
 
-def _repeat_edges(whole: NDArray[np.float32], inside: tuple[slice, ...]) -> None:
-    """Go on with the values at the edges of the inside of ``whole`` (embedding, y, x).
-
-    In place: padding would copy the tile, which is what most of the memory is.
-    """
-    rows, columns = inside
-    whole[:, rows, : columns.start] = whole[:, rows, columns.start, None]
-    whole[:, rows, columns.stop :] = whole[:, rows, columns.stop - 1, None]
-    whole[:, : rows.start] = whole[:, rows.start, None]
-    whole[:, rows.stop :] = whole[:, rows.stop - 1, None]
+def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
+    """Join the latents of the reservoir, sorted by frame, row and column."""
+    parts = [(tile.frame, table) for tile, table in ledger.results(tiles)]
+    places = [
+        np.stack([np.full_like(table["row"], frame), table["row"], table["column"]])
+        for frame, table in parts
+    ]
+    order = np.lexsort(np.concatenate(places, axis=1)[::-1])
+    return {"reservoir": np.concatenate([table["latents"] for _, table in parts])[order]}
 
 
 @lru_cache(maxsize=2)

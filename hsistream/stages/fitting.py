@@ -63,6 +63,14 @@ class Measured:
             np.stack([sums.maximum > sums.minimum + least_range for sums in known]),
         )
 
+    def ranges(self, kind: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Least and greatest features of each group, (group, feature); 0 in one without pixels."""
+        known = self._group_sums(kind)
+        return (
+            np.stack([sums.minimum if sums.count else 0 * sums.mean for sums in known]),
+            np.stack([sums.maximum if sums.count else 0 * sums.mean for sums in known]),
+        )
+
     def noise(self, scale: NDArray[np.float64]) -> NDArray[np.float64]:
         """Noise covariance of the z-scored features."""
         lengths = [
@@ -115,6 +123,7 @@ def standard_table(measured: Measured, moments: Moments) -> Table:
     """Keep what networks need to see standardised features; see ``methods.base.Standard``."""
     scale = moments.scale()
     variance, directions = projections.leading(moments.pooled(scale), STANDARD_DIRECTIONS)
+    low, high = measured.ranges("raw")
     return {
         "good": measured.good,
         "illumination": np.asarray(measured.illumination),
@@ -122,6 +131,8 @@ def standard_table(measured: Measured, moments: Moments) -> Table:
         "group_of_frame": measured.group_of_frame,
         "mean": moments.mean,
         "scale": scale,
+        "low": low,
+        "high": np.where(moments.varies, high, low),
         "directions": directions,
         "variance": variance,
     }

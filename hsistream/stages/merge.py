@@ -22,6 +22,7 @@ from hsistream.graph.merging import (
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import assign as assign_stage
+from hsistream.stages import encode as encode_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.cluster import TABLE, warn_of_few, warn_of_limit
 from hsistream.stores.tables import Table, read_table, write_table
@@ -37,7 +38,8 @@ def run(context: Context) -> None:
     assigned = read_table(context.run.table(assign_stage.TABLE))
     history = _history(read_table(context.run.table(train_stage.TABLE)), assigned["usage"])
     merge = _ward if config.cluster.merge == "ward" else _diffusion
-    cosines = history[-1].prototypes @ assigned["reservoir"].T.astype(np.float64)
+    latents = read_table(context.run.table(encode_stage.TABLE))["reservoir"]
+    cosines = history[-1].prototypes @ latents.T.astype(np.float64)
     found = merge(assigned, history, cosines / config.encoder.softness, config)
     suggested, groups = int(found["suggested"]), found.pop("groups")
     if config.cluster.clusters is None:

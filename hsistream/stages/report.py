@@ -28,6 +28,7 @@ from hsistream.runs import (
     LABELS,
     NO_CONFIDENCE,
     NO_LABEL,
+    SUPERPIXELS,
     RunDirectory,
 )
 from hsistream.scene.scene import Scene
@@ -36,8 +37,10 @@ from hsistream.stages import assign as assign_stage
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import label as label_stage
+from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
+from hsistream.stages import walks as walks_stage
 from hsistream.stages.pictures import PICTURE_PIXELS, picture_step
 from hsistream.stores.tables import Table, read_table
 
@@ -159,6 +162,7 @@ def frame_pictures(run: RunDirectory, scene: Scene) -> tuple[FramePicture, ...]:
     samples = read_table(run.table(statistics_stage.PICTURES))
     labels = read_table(run.table(label_stage.TABLE))
     prototypes = prototype_pictures(run, scene)
+    superpixels = superpixel_pictures(run, scene)
     numbers = range(len(scene.frames))
     maps = [labels[f"{LABELS}.{number}"] for number in numbers]
     shown = [samples[str(number)] for number in numbers]
@@ -172,6 +176,8 @@ def frame_pictures(run: RunDirectory, scene: Scene) -> tuple[FramePicture, ...]:
             labels=maps[number],
             confidence=_unpacked(labels[f"{CONFIDENCE}.{number}"]),
             prototypes=None if prototypes is None else prototypes[number],
+            superpixels=None if superpixels is None else superpixels[number],
+            modes=None if superpixels is None else mode_places(run, scene, number),
         )
         for number, frame in enumerate(scene.frames)
     )
@@ -183,6 +189,22 @@ def prototype_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.uint1
         return None
     assigned = read_table(run.table(assign_stage.TABLE))
     return [assigned[f"{INDEX}.{number}"] for number in range(len(scene.frames))]
+
+
+def superpixel_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.int64]] | None:
+    """Read the superpixels of every frame's picture; None where a run has none."""
+    if not run.config().has_superpixels:
+        return None
+    table = read_table(run.table(segment_stage.TABLE))
+    return [table[f"{SUPERPIXELS}.{number}"] for number in range(len(scene.frames))]
+
+
+def mode_places(run: RunDirectory, scene: Scene, frame: int) -> NDArray[np.int64]:
+    """Find where the modes of a frame lie on its picture, (mode, 2)."""
+    joint = run.config().cluster.head == "joint"
+    table = walks_stage.TABLE if joint else cluster_stage.TABLE
+    modes = read_table(run.table(table))["modes"]
+    return np.asarray(modes[modes[:, 0] == frame, 1:] // picture_step(scene))
 
 
 def cluster_summaries(

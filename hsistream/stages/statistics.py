@@ -9,8 +9,8 @@ projections, and the edge scale of each. All of it is measured of the features
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -77,6 +77,15 @@ class Constants:
         """Scores of all projections together."""
         return sum(projection.components for projection in self.projections)
 
+    def only(self, names: Collection[str]) -> Constants:
+        """Leave out projections of other names."""
+        kept = [number for number, each in enumerate(self.projections) if each.name in names]
+        return replace(
+            self,
+            projections=tuple(self.projections[number] for number in kept),
+            edge_scales=tuple(self.edge_scales[number] for number in kept),
+        )
+
 
 def run(context: Context) -> None:
     """Measure the scene and fit the projections."""
@@ -89,7 +98,7 @@ def run(context: Context) -> None:
         scene=scene,
         seed=config.seed,
         thresholds=frame_thresholds(scene, config),
-        unit_norm="l2" in config.views.spectral,
+        unit_norm="l2" in config.projected.spectral,
         illumination=illumination,
     )
     tiles = context.tiles(scene.shard_px)
@@ -105,7 +114,7 @@ def run(context: Context) -> None:
     moments = measured.moments("raw")
     if not moments.scale().any():
         raise SceneError(_nothing_differs(scene, illumination, int(moments.count.sum())))
-    fitted = fit(measured, moments, config.views)
+    fitted = fit(measured, moments, config.projected)
     scales = tuple(measured.edge_scale(projection) for projection in fitted)
     constants = Constants(
         measured.good, group_of_frame, fitted, scales, illumination, measured.wavelengths_nm

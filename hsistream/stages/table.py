@@ -12,21 +12,26 @@ from hsistream.stages import (
     cluster,
     codebooks,
     count,
+    describe,
+    diffuse,
     encode,
     label,
     lookup,
     merge,
+    region_lookup,
     report,
+    segment,
     statistics,
     train,
     views,
+    walks,
 )
 
 STATISTICS = Stage(
     name="statistics",
-    version=2,
+    version=3,
     needs=(),
-    sections=("seed", "statistics", "reservoir", "views"),
+    sections=("seed", "statistics", "reservoir", "projected"),
     writes=("statistics.npz", "reservoir.npz", "pictures.npz", "standard.npz"),
     run=statistics.run,
     estimate=statistics.estimate,
@@ -34,7 +39,7 @@ STATISTICS = Stage(
 
 TRAIN = Stage(
     name="train",
-    version=1,
+    version=2,
     needs=("statistics",),
     sections=("seed", "encoder", "training"),
     writes=("training.npz", "checkpoint"),
@@ -47,17 +52,17 @@ ENCODE = Stage(
     version=2,
     needs=("train",),
     sections=(),
-    writes=("latents.zarr",),
+    writes=("latents.zarr", "latents.npz"),
     run=encode.run,
     estimate=encode.estimate,
 )
 
-CONSENSUS = (
+CODEBOOKS = (
     Stage(
         name="views",
         version=1,
         needs=("statistics", "encode"),
-        sections=(),
+        sections=("views",),
         writes=("views.npz",),
         run=views.run,
         estimate=views.estimate,
@@ -71,10 +76,14 @@ CONSENSUS = (
         run=codebooks.run,
         estimate=codebooks.estimate,
     ),
+)
+"""Many small codebooks of several views."""
+
+LANDMARKS = (
     Stage(
         name="count",
         version=1,
-        needs=("codebooks",),
+        needs=("codebooks", "walks"),
         sections=(),
         writes=("codes.zarr", "counts.npz"),
         run=count.run,
@@ -99,12 +108,12 @@ CONSENSUS = (
         estimate=label.estimate,
     ),
 )
-"""Labels from many small codebooks of several views."""
+"""Labels from codebooks that are counted together."""
 
 PROTOTYPES = (
     Stage(
         name="assign",
-        version=1,
+        version=2,
         needs=("encode",),
         sections=(),
         writes=("index.zarr", "assigned.npz"),
@@ -132,6 +141,60 @@ PROTOTYPES = (
 )
 """Labels from the prototypes of the network, merged."""
 
+SUPERPIXELS = (
+    Stage(
+        name="segment",
+        version=1,
+        needs=("statistics",),
+        sections=("segment",),
+        writes=("superpixels.zarr", "superpixels.npz"),
+        run=segment.run,
+        estimate=segment.estimate,
+    ),
+    Stage(
+        name="describe",
+        version=1,
+        needs=("segment", "encode"),
+        sections=("graph",),
+        writes=("regions.npz", "reference.npz"),
+        run=describe.run,
+        estimate=describe.estimate,
+    ),
+)
+"""Superpixels, and their densest pixels."""
+
+WALKS = Stage(
+    name="walks",
+    version=1,
+    needs=("describe",),
+    sections=("codebooks", "cluster"),
+    writes=("walks.npz",),
+    run=walks.run,
+    estimate=walks.estimate,
+)
+
+DIFFUSION = (
+    Stage(
+        name="cluster",
+        version=1,
+        needs=("describe",),
+        sections=("cluster",),
+        writes=("clusters.npz",),
+        run=diffuse.run,
+        estimate=diffuse.estimate,
+    ),
+    Stage(
+        name="label",
+        version=1,
+        needs=("cluster",),
+        sections=(),
+        writes=("labels.zarr", "labels.npz"),
+        run=region_lookup.run,
+        estimate=region_lookup.estimate,
+    ),
+)
+"""Labels of superpixels, from a walk between their densest pixels."""
+
 REPORT = Stage(
     name="report",
     version=2,
@@ -143,7 +206,12 @@ REPORT = Stage(
 )
 
 HEADS: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
-    {"consensus": CONSENSUS, "prototypes": PROTOTYPES}
+    {
+        "consensus": (*CODEBOOKS, *LANDMARKS),
+        "prototypes": PROTOTYPES,
+        "diffusion": (*SUPERPIXELS, *DIFFUSION),
+        "joint": (*SUPERPIXELS, WALKS, *CODEBOOKS, *LANDMARKS),
+    }
 )
 """What ``cluster.head`` names."""
 

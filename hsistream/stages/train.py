@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +13,16 @@ from hsistream.consensus.projections import edge_scale
 from hsistream.events import Noted
 from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
-from hsistream.methods.base import Encoder, Material, Probe, Reservoir, Standard, Trained, Work
+from hsistream.methods.base import (
+    Crop,
+    Encoder,
+    Material,
+    Probe,
+    Reservoir,
+    Standard,
+    Trained,
+    Work,
+)
 from hsistream.runs import RunDirectory
 from hsistream.scene.crops import (
     CROP_PX,
@@ -20,10 +32,12 @@ from hsistream.scene.crops import (
     open_crops,
     padded_frames,
 )
+from hsistream.scene.patches import read_patches
 from hsistream.scene.scene import Scene
 from hsistream.sections import EncoderSection
 from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import statistics as statistics_stage
+from hsistream.stages.gaps import close_gaps
 from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "training"
@@ -36,6 +50,9 @@ PROBE_SEED = 1_000_003
 
 PADDED_SHOWN = 3
 
+COMPARED_PX = 16
+"""Side of the middle of a crop in which neighbours are compared: networks may take long."""
+
 ROUNDING = 1e-9
 """Squared difference of unit latents below which they are the same: mirrored pixels are."""
 
@@ -46,6 +63,9 @@ ENDINGS = {
     "floor": "taken back to the start, because it collapsed too often,",
 }
 """How a training ended, in words."""
+
+SCORES_BYTES = 2**9
+"""Memory of the scores of a pixel of the reservoir, from which networks start."""
 
 CHECKPOINT_BYTES = 64 * 2**20
 """Disk of the checkpoints, generously."""
@@ -68,10 +88,14 @@ def run(context: Context) -> None:
         choose_device(context.execution.device),
         context.notify,
     )
-    material = Material(standard, _reservoir(context.run), probe, stream.batches)
+    sampled = read_table(context.run.table(statistics_stage.RESERVOIR))
+    material = Material(
+        standard, _reservoir(sampled), probe, stream.batches, partial(_patches, scene, sampled)
+    )
     trained = method.train(config.encoder, config.training, config.seed, material, work)
     encoder = method.load(config.encoder, standard, context.run.checkpoint_path, work.device)
-    context.notify(Noted(_reading(stream)))
+    if stream.counters.blocks_read:  # some networks learn from patches
+        context.notify(Noted(_reading(stream)))
     context.notify(Noted(f"train: {ENDINGS[trained.ending]} after {len(trained.losses)} steps"))
     _write(context.run, trained, edge_scale(_neighbour_differences(encoder, probe)))
 
@@ -91,6 +115,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "one step": config.training.pairs * step,
             "probe": PROBE_CROPS * crop + _label_bytes(features),
             "reservoir spectra": sampled * (scene.bands * scene.itemsize + 2 * 4 * features),
+            "reservoir scores": sampled * SCORES_BYTES,
         },
         disk_bytes=CHECKPOINT_BYTES,
     )
@@ -110,6 +135,8 @@ def standard_of(table: Table) -> Standard:
         group_of_frame=table["group_of_frame"],
         mean=table["mean"],
         scale=table["scale"],
+        low=table["low"],
+        high=table["high"],
         directions=table["directions"],
         variance=table["variance"],
     )
@@ -147,26 +174,48 @@ def _probe(scene: Scene, config: RunConfig, counts: list[NDArray[np.int32]]) -> 
     return Probe([pair.first for pair in pairs], [pair.frame for pair in pairs])
 
 
-def _reservoir(run: RunDirectory) -> Reservoir:
-    """Read the seeded sample of spectra."""
-    table = read_table(run.table(statistics_stage.RESERVOIR))
+def _reservoir(table: Table) -> Reservoir:
+    """Take the seeded sample of spectra from its table."""
     return Reservoir(table["spectra"], table["frame"])
+
+
+def _patches(scene: Scene, table: Table, numbers: NDArray[np.int64], reach: int) -> NDArray[Any]:
+    """Read the squares around pixels of the sample, (patch, band, y, x)."""
+    frame, row, column = (
+        table[name][numbers].astype(np.int64) for name in ("frame", "row", "column")
+    )
+    return read_patches(scene, (frame, row, column), reach)
 
 
 def _neighbour_differences(encoder: Encoder, probe: Probe) -> NDArray[np.float64]:
     """Squared differences of the latents of neighbouring pixels with data, (pair,)."""
     found = [np.zeros(0)]
     for crop, frame in zip(probe.crops, probe.frames, strict=True):
-        embedded = encoder.embed(crop.spectra.reshape(len(crop.spectra), -1), frame)
-        square = np.where(crop.valid, embedded.reshape(-1, *crop.valid.shape), np.float32(0))
-        width = ((0, 0), (encoder.halo,) * 2, (encoder.halo,) * 2)
-        latents = encoder.refine(np.pad(square, width, mode="edge"))
+        latents, valid = _middle(encoder, crop, frame)
         for axis in (1, 2):
             steps = (np.diff(latents, axis=axis) ** 2).sum(axis=0)
-            both = np.diff(crop.valid.astype(np.int8), axis=axis - 1) == 0
-            mask = both & np.delete(crop.valid, -1, axis=axis - 1)
+            both = np.diff(valid.astype(np.int8), axis=axis - 1) == 0
+            mask = both & np.delete(valid, -1, axis=axis - 1)
             found.append(steps[mask & (steps > ROUNDING)].astype(np.float64))
     return np.concatenate(found)
+
+
+def _middle(
+    encoder: Encoder, crop: Crop, frame: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Latents (latent, y, x) of the middle of a crop, and which of its pixels have data (y, x)."""
+    halo, (height, width) = encoder.halo, crop.valid.shape
+    inside = slice(halo, halo + height), slice(halo, halo + width)
+    whole = np.zeros((encoder.embedding_size, height + 2 * halo, width + 2 * halo), np.float32)
+    embedded = encoder.embed(crop.spectra.reshape(len(crop.spectra), -1), frame)
+    whole[:, *inside] = embedded.reshape(-1, height, width)
+    close_gaps(whole, inside, crop.valid, encoder)
+    rows, columns = (
+        slice(max(0, extent - COMPARED_PX) // 2, (extent + min(extent, COMPARED_PX)) // 2)
+        for extent in (height, width)
+    )
+    seen = whole[:, rows.start : rows.stop + 2 * halo, columns.start : columns.stop + 2 * halo]
+    return encoder.refine(np.ascontiguousarray(seen)), crop.valid[rows, columns]
 
 
 def _write(run: RunDirectory, trained: Trained, scale: float) -> None:

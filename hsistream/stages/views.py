@@ -23,7 +23,7 @@ from hsistream.illumination import illuminated
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
-from hsistream.sections import ViewsSection
+from hsistream.sections import SpectralName, ViewsSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
@@ -145,7 +145,7 @@ def view_tile(
     table["row"] = (row + tile.core[0].start).astype(np.int32)
     table["column"] = (column + tile.core[1].start).astype(np.int32)
     table["frame"] = np.full(len(row), tile.frame, np.int32)
-    constants = load_constants(run, views.latents, fingerprint)
+    constants = load_constants(run, views.spectral, fingerprint)
     if len(row):
         table |= _views_of(tile, chosen, tile_views(tile, scene, views, constants))
     return table
@@ -187,34 +187,7 @@ def _views_of(
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
-@lru_cache(maxsize=4)
-def load_constants(run: RunDirectory, latents: bool, fingerprint: str) -> Constants:
-    """Read the constants once per process; the fingerprint tells runs apart."""
-    constants = statistics_stage.from_table(read_table(run.table(statistics_stage.TABLE)))
-    if not latents:
-        return constants
-    scale = float(read_table(run.table(train_stage.TABLE))["edge_scale"])
-    return replace(constants, latents=Latents(run.latents_uri, scale))
-
-
-def _sources(
-    frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
-) -> list[tuple[str, NDArray[np.float32], float]]:
-    """List what views are made of: name, values (component, y, x) of a window, edge scale."""
-    scores, first, found = _scores(frame, window, valid, scene, constants), 0, []
-    for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
-        last = first + projection.components
-        found.append((projection.name, scores[first:last], scale))
-        first = last
-    if constants.latents:
-        store = RasterStore(constants.latents.uri)
-        latents = store.read(scene.frames[frame].name, LATENTS, window, leading=1)
-        values = np.where(valid, latents.astype(np.float32), np.float32(0))
-        found.append((LATENTS, values, constants.latents.edge_scale))
-    return found
-
-
-def _scores(
+def window_scores(
     frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
 ) -> NDArray[np.float32]:
     """Project the spectra of a window, strip of chunks by strip, (component, y, x); 0 = no data."""
@@ -225,6 +198,52 @@ def _scores(
         if valid[inner].any():
             _project(scene.read(frame, strip), valid[inner], group, constants, scores[:, *inner])
     return scores
+
+
+def reservoir_scores(reservoir: Table, constants: Constants) -> NDArray[np.float32]:
+    """Project the spectra (pixel, band) of the reservoir, (component, pixel)."""
+    scores = np.zeros((constants.components, 1, len(reservoir["frame"])), np.float32)
+    for frame in np.unique(reservoir["frame"]):
+        own = np.flatnonzero(reservoir["frame"] == frame)
+        found = np.zeros((constants.components, 1, len(own)), np.float32)
+        raw = reservoir["spectra"][own].T[:, None]
+        group = int(constants.group_of_frame[frame])
+        _project(raw, np.ones((1, len(own)), np.bool_), group, constants, found)
+        scores[:, :, own] = found
+    return scores[:, 0]
+
+
+@lru_cache(maxsize=4)
+def load_constants(
+    run: RunDirectory, spectral: tuple[SpectralName, ...], fingerprint: str
+) -> Constants:
+    """Read the constants of the sources of these names; the fingerprint tells runs apart.
+
+    Once per process, since every task asks for them.
+    """
+    table = read_table(run.table(statistics_stage.TABLE))
+    constants = statistics_stage.from_table(table).only(spectral)
+    if LATENTS not in spectral:
+        return constants
+    scale = float(read_table(run.table(train_stage.TABLE))["edge_scale"])
+    return replace(constants, latents=Latents(run.latents_uri, scale))
+
+
+def _sources(
+    frame: int, window: Window, valid: NDArray[np.bool_], scene: Scene, constants: Constants
+) -> list[tuple[str, NDArray[np.float32], float]]:
+    """List what views are made of: name, values (component, y, x) of a window, edge scale."""
+    scores, first, found = window_scores(frame, window, valid, scene, constants), 0, []
+    for projection, scale in zip(constants.projections, constants.edge_scales, strict=True):
+        last = first + projection.components
+        found.append((projection.name, scores[first:last], scale))
+        first = last
+    if constants.latents:
+        store = RasterStore(constants.latents.uri)
+        latents = store.read(scene.frames[frame].name, LATENTS, window, leading=1)
+        values = np.where(valid, latents.astype(np.float32), np.float32(0))
+        found.append((LATENTS, values, constants.latents.edge_scale))
+    return found
 
 
 def _project(

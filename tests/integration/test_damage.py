@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -35,6 +36,17 @@ def _cut(path: Path) -> None:
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 16
+    path.write_bytes(content)
+
+
+def _flip_value(path: Path) -> None:
+    """Flip a bit in the largest array of a table; some bytes between arrays are never read."""
+    with ZipFile(path) as table:
+        largest = max(table.infolist(), key=lambda member: member.file_size)
+        assert largest.compress_size == largest.file_size
+    content = bytearray(path.read_bytes())
+    header = 30 + len(largest.filename) + content[largest.header_offset + 28]
+    content[largest.header_offset + header + largest.file_size // 2] ^= 16
     path.write_bytes(content)
 
 
@@ -131,6 +143,11 @@ NETWORK_TABLES = {
 }
 """The same of a run with prototypes."""
 
+SUPERPIXEL_TABLES = {"superpixels": "report", "regions": "walks", "walks": "count"}
+"""The same of a run with superpixels."""
+
+TABLES_OF = {"consensus": TABLES, "dgc": NETWORK_TABLES, "s2dl": SUPERPIXEL_TABLES}
+
 
 @pytest.fixture
 def stopped_before(scene: Scene, tiny_run: TinyRun, tmp_path: Path) -> Callable[[str, str], Path]:
@@ -151,9 +168,8 @@ def stopped_before(scene: Scene, tiny_run: TinyRun, tmp_path: Path) -> Callable[
 @pytest.mark.parametrize(
     ("method", "table", "damage"),
     [
-        *(("consensus", table, _flip) for table in TABLES),
+        *((method, table, _flip_value) for method, of in TABLES_OF.items() for table in of),
         *(("consensus", "codebooks", way) for way in (_cut, _empty)),
-        *(("dgc", table, _flip) for table in NETWORK_TABLES),
         *(("dgc", "training", way) for way in (_cut, _empty)),
     ],
 )
@@ -165,7 +181,7 @@ def test_a_damaged_table_is_found_and_the_advice_helps(
     table: str,
     damage: Damage,
 ) -> None:
-    reader = (TABLES if method == "consensus" else NETWORK_TABLES)[table]
+    reader = TABLES_OF[method][table]
     stopped = RunDirectory(stopped_before(method, reader))
     damage(stopped.table(table))
     options = (*tiny_options(method), "--tile", 32, *QUIET)
@@ -179,33 +195,35 @@ def test_a_damaged_table_is_found_and_the_advice_helps(
     assert differing(stopped, tiny_run(method)) == []
 
 
-STORES = {
-    "latents.zarr/frame0/latents/c/0/0/1": "assign",
-    "index.zarr/frame0/index/c/0/1": "label",
-}
-"""Files of stores of a run with prototypes, and a stage that reads them."""
+STORES = [
+    ("dgc", "latents.zarr/frame0/latents/c/0/0/1", "assign"),
+    ("dgc", "index.zarr/frame0/index/c/0/1", "label"),
+    ("s2dl", "superpixels.zarr/frame0/superpixels/c/0/0", "describe"),
+]
+"""Files of stores that others than the labels are made of, and a stage that reads them."""
 
 
 @damaged
-@pytest.mark.parametrize(("file", "reader"), STORES.items())
-def test_damaged_results_of_a_network_are_found_and_made_again(
+@pytest.mark.parametrize(("method", "file", "reader"), STORES)
+def test_damaged_results_between_stages_are_found_and_made_again(
     scene: Scene,
     tiny_run: TinyRun,
     stopped_before: Callable[[str, str], Path],
+    method: str,
     file: str,
     reader: str,
     damage: Damage,
 ) -> None:
-    stopped = RunDirectory(stopped_before("dgc", reader))
+    stopped = RunDirectory(stopped_before(method, reader))
     damage(stopped.path / file)
-    options = (*tiny_options("dgc"), "--tile", 32, *QUIET)
+    options = (*tiny_options(method), "--tile", 32, *QUIET)
     asked = ("cluster", scene.uri, "--run", stopped.path, *options)
     store = stopped.path / Path(file).parts[0]
     assert str(store) in command(*asked).refusal(5)
     assert command("status", stopped.path).code == 3
     shutil.rmtree(store)
     assert command(*asked).code == 0
-    assert differing(stopped, tiny_run("dgc")) == []
+    assert differing(stopped, tiny_run(method)) == []
 
 
 @damaged

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.parametrize("method", list(PRESETS))
 
 CLUSTERS = 3
 
+WITHOUT_CHANCE = ("s2dl-paper",)
+"""Methods that draw nothing where all pixels are in the reservoir."""
+
 
 def pixels(run: RunDirectory, scene: Scene, name: str = LABELS) -> list[NDArray[Any]]:
     """One array (y, x) per frame, as xarray opens it."""
@@ -72,7 +75,8 @@ def test_another_seed_is_another_run(
 ) -> None:
     execution = Execution(tile_px=32, threads=2)
     other = run(scene, tiny(method, ("seed", 7)), tmp_path, execution=execution)
-    assert {"run.toml"} < set(differing(other, tiny_run(method)))
+    changed = set(differing(other, tiny_run(method)))
+    assert changed == {"run.toml"} if method in WITHOUT_CHANCE else {"run.toml"} < changed
 
 
 def test_the_stages_that_the_table_names_are_done_and_no_other(

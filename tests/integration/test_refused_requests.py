@@ -72,7 +72,7 @@ def test_a_bad_setting_is_refused_by_name(
 
 
 OPTIONS = [
-    (("--method", "magic"), "consensus-dgc, kmeans"),
+    (("--method", "magic"), "ds2dl-paper, kmeans"),
     (("--method", "kmeans"), "--clusters"),
     (("--tile", "4"), "--tile"),
     (("--tile", "-1"), "--tile"),

@@ -22,7 +22,7 @@ from tests.strategies import array_source
 
 Cube = NDArray[Any]
 
-each_head = pytest.mark.parametrize("method", ["consensus", "dgc"])
+each_head = pytest.mark.parametrize("method", ["consensus", "dgc", "s2dl", "s2dl-paper"])
 each_network = pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
 
 
@@ -119,7 +119,7 @@ def test_a_constant_band_hardly_changes_what_a_network_sees(
     assert (labels == expected).mean() >= 0.99
 
 
-@pytest.mark.parametrize("method", [name for name in PRESETS if name != "dgc-paper"])
+@pytest.mark.parametrize("method", [name for name in PRESETS if not name.endswith("-paper")])
 @pytest.mark.parametrize("bands", [1, 2])
 def test_few_bands_suffice(make_scene: MakeScene, bands: int, method: str) -> None:
     _, (labels,) = _cluster(make_scene(_fields(bands=bands)), method=method)
@@ -128,9 +128,21 @@ def test_few_bands_suffice(make_scene: MakeScene, bands: int, method: str) -> No
     assert len({int(np.bincount(part.ravel()).argmax()) for part in parts}) == 3
 
 
+@pytest.mark.parametrize("method", ["s2dl-paper", "ds2dl-paper"])
+@pytest.mark.parametrize("bands", [1, 2])
+def test_published_methods_need_no_more_bands(
+    make_scene: MakeScene, bands: int, method: str
+) -> None:
+    """They need not find all three: a unit-norm spectrum of one band is the same everywhere."""
+    _, (labels,) = _cluster(make_scene(_fields(bands=bands)), method=method)
+    assert (labels < 3).all()
+    assert bands == 1 or len(np.unique(labels)) > 1
+
+
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (2, 2), (3, 5), (1, 3)])
 @pytest.mark.parametrize(
-    ("method", "clusters"), [("consensus", 2), ("consensus", None), ("dgc", 2), ("dgc", None)]
+    ("method", "clusters"),
+    [(method, k) for method in ("consensus", "dgc", "s2dl", "s2dl-paper") for k in (2, None)],
 )
 def test_scenes_smaller_than_everything(
     make_scene: MakeScene, shape: tuple[int, int], method: str, clusters: int | None

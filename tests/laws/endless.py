@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -83,12 +84,14 @@ def train_on(
     counts, method = full_counts(scene), load_method(config.encoder.name)
     library_bytes = resident_bytes()
     standard = train.standard_of(read_table(statistics_of.table(statistics.STANDARD)))
+    sampled = read_table(statistics_of.table(statistics.RESERVOIR))
     stream = open_crops(scene, train._crops(config), counts)
     material = Material(
         standard,
-        train._reservoir(statistics_of),
+        train._reservoir(sampled),
         train._probe(scene, config, counts),
         stream.batches,
+        partial(train._patches, scene, sampled),
     )
     work = Work(folder, "endless", 2, "cpu", ignore)
     method.train(config.encoder, config.training, config.seed, material, work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,23 @@ TINY: tuple[tuple[str, Any], ...] = (
 """Few steps, but so long ones that the network is no longer its start."""
 
 
+_LIGHT_UMAE = (
+    ("encoder.depth", 2),
+    ("encoder.decoder_depth", 1),
+    ("encoder.pixels", 96),
+    ("encoder.sample", 160),
+)
+
+LIGHT: Mapping[str, tuple[tuple[str, Any], ...]] = dict.fromkeys(
+    ("umae", "ds2dl", "ds2dl-paper"), _LIGHT_UMAE
+)
+"""Settings, by preset, that let slow networks learn less."""
+
+
 def tiny(method: str, *settings: tuple[str, Any], clusters: int | None = 3) -> RunConfig:
     """Ask for a preset with a training of seconds; ``settings`` win."""
     asked = [] if clusters is None else [("cluster.clusters", clusters)]
-    return RunConfig.make(method, settings=[*asked, *TINY, *settings])
+    return RunConfig.make(method, settings=[*asked, *TINY, *LIGHT.get(method, ()), *settings])
 
 
 def tiny_options(
@@ -35,7 +48,7 @@ def tiny_options(
 ) -> tuple[str, ...]:
     """Ask for the same on the command line."""
     asked = [] if clusters is None else ["--clusters", str(clusters)]
-    given = [f"--set={key}={value}" for key, value in (*TINY, *settings)]
+    given = [f"--set={key}={value}" for key, value in (*TINY, *LIGHT.get(method, ()), *settings)]
     return ("--method", method, *asked, *given)
 
 

@@ -232,6 +232,24 @@ def test_a_single_codebook_of_latents_is_k_means_too() -> None:
     assert not RunConfig.make("dgc").kmeans
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("consensus", ("z", "mnf")),
+        ("dgc", ("z",)),
+        ("s2dl", ("z", "mnf", "l2")),
+        ("s2dl-paper", ("l2",)),
+        ("ds2dl", ("z", "mnf", "l2")),
+    ],
+)
+def test_spectra_are_projected_for_views_and_superpixels(
+    method: str, expected: tuple[str, ...]
+) -> None:
+    config = RunConfig.make(method)
+    assert config.projected.spectral == expected
+    assert config.has_superpixels == ("l2" in expected)
+
+
 @pytest.mark.parametrize("method", sorted(PRESETS))
 @pytest.mark.parametrize("clusters", [1, 2, 12, 40])
 def test_every_preset_survives_its_own_file(tmp_path: Path, method: str, clusters: int) -> None:

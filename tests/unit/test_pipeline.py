@@ -165,7 +165,7 @@ def test_every_preset_is_planned_with_positive_named_terms(
     json.dumps(found.to_json())
 
 
-@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
+@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc", "umae"])
 def test_a_network_needs_no_more_memory_for_more_pixels(scene: Scene, method: str) -> None:
     execution = Execution(tile_px=256, threads=2, memory_bytes=2**40)
     peaks = []
@@ -179,7 +179,7 @@ def test_a_network_needs_no_more_memory_for_more_pixels(scene: Scene, method: st
             assert small == large_bytes, stage.stage
 
 
-@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
+@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc", "umae"])
 def test_a_run_with_a_network_takes_less_memory_than_was_planned(
     scene: Scene, tmp_path: Path, method: str
 ) -> None:

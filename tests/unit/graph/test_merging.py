@@ -21,6 +21,7 @@ from hsistream.graph.merging import (
     steady_cut,
     unit_coordinates,
     ward_tree,
+    ward_tree_of_many,
 )
 
 Floats = NDArray[np.float64]
@@ -372,3 +373,23 @@ def test_coordinates_lie_on_the_unit_sphere_or_at_its_centre() -> None:
     length = np.linalg.norm(found, axis=1)
     np.testing.assert_allclose(length, [1, 1, 0, 1, 1, 1])
     assert unit_coordinates(vectors, 40).shape == (6, 5)
+
+
+@given(st.integers(1, 40), seeds)
+def test_chains_of_neighbours_give_the_same_tree(count: int, seed: int) -> None:
+    points, masses = random_points(count, seed), random_masses(count, seed)
+    masses[1::7] = 0
+    tree, quick = ward_tree(points, masses), ward_tree_of_many(points, masses)
+    np.testing.assert_array_equal(quick.used, tree.used)
+    np.testing.assert_allclose(quick.linkage[:, 2:], tree.linkage[:, 2:], rtol=1e-8)
+    for clusters in (1, 2, 5):
+        assert same_partition(quick.cut(clusters), tree.cut(clusters))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_chains_end_where_points_are_equal_up_to_rounding(seed: int) -> None:
+    points = np.repeat(random_points(8, seed), 6, axis=0)
+    tree = ward_tree_of_many(points, np.random.default_rng(seed).integers(1, 6, 48) / 3)
+    hierarchy.is_valid_linkage(tree.linkage, throw=True)
+    assert hierarchy.is_monotonic(tree.linkage)
+    assert same_partition(tree.cut(8), np.arange(8).repeat(6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hsistream.events import Notify, ignore
 from hsistream.illumination import illuminated
 from hsistream.methods.base import Material, Probe, Reservoir, Standard, Work
 from hsistream.scene.crops import Crop, CropPair
+from hsistream.scene.patches import fill_gaps
 
 BANDS = 8
 SIDE_PX = 16
@@ -85,9 +87,29 @@ def standard_of(
         group_of_frame=group_of_frame,
         mean=moments.mean,
         scale=scale,
+        low=np.stack([part.min(axis=1) for part in found]),
+        high=np.stack([np.where(part.std(axis=1) > 1e-5, *ends(part)) for part in found]),
         directions=directions,
         variance=variance,
     )
+
+
+def ends(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Greatest and least values of features (feature, pixel)."""
+    return features.max(axis=1), features.min(axis=1)
+
+
+def patches_of(images: Sequence[Image], numbers: NDArray[np.int64], reach: int) -> NDArray[Any]:
+    """Cut the squares around valid pixels, which are numbered frame by frame, row by row."""
+    found = []
+    for image in images:
+        values = image.spectra.copy()
+        fill_gaps(values, image.valid, reach)
+        wide = np.pad(values, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
+        side = 2 * reach + 1
+        squares = np.lib.stride_tricks.sliding_window_view(wide, (side, side), (1, 2))
+        found.append(squares[:, image.valid].swapaxes(0, 1))
+    return np.concatenate(found)[numbers]
 
 
 def crop_of(image: Image, origin: tuple[int, int], side_px: int = SIDE_PX) -> Crop:
@@ -145,6 +167,7 @@ def material_of(
         Reservoir(spectra, frame),
         probe,
         lambda first_step: pairs_of(images, first_step, pairs=pairs),
+        partial(patches_of, images),
     )
 
 

@@ -19,9 +19,11 @@ from hsistream.errors import ConfigError
 from hsistream.events import Event, Progress
 from hsistream.methods import METHODS, choose_device, load_method, watching
 from hsistream.methods.base import Encoder, Material, Method, Trained
-from hsistream.nn.learner import Schedule
+from hsistream.nn import loop
+from hsistream.nn.learner import Inspection, Schedule
 from hsistream.presets import PRESETS
 from hsistream.sections import EncoderSection, TrainingSection
+from tests.laws.requests import LIGHT
 from tests.unit.methods.material import Image, fields, material_of, work_in
 
 STEPS = 5
@@ -62,7 +64,8 @@ class StoppedError(Exception):
 def config_of(name: str, *settings: tuple[str, Any]) -> RunConfig:
     """The configuration of the preset that is named like the network."""
     assert name in PRESETS
-    return RunConfig.make(name, settings=[("cluster.clusters", CLUSTERS), *settings])
+    light = LIGHT.get(name, ())
+    return RunConfig.make(name, settings=[("cluster.clusters", CLUSTERS), *light, *settings])
 
 
 def settings_of(name: str) -> EncoderSection:
@@ -108,6 +111,11 @@ def assert_same_training(found: Trained, expected: Trained) -> None:
     assert found.checks.keys() == expected.checks.keys()
     for name, values in found.checks.items():
         np.testing.assert_array_equal(values, expected.checks[name], err_msg=name)
+
+
+def collapsed(quality: float, _: bool, *others: Any) -> Inspection:
+    """A look at a network that became useless."""
+    return Inspection(quality, True, *others)
 
 
 @pytest.fixture(scope="module", params=list(METHODS))
@@ -360,7 +368,7 @@ def test_a_training_that_collapses_ends_as_its_start(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = train(name, tmp_path / "start", steps=0)
-    monkeypatch.setattr(watching, "ALARM_ENTROPY", 2.0)  # every check is a collapse
+    monkeypatch.setattr(loop, "Inspection", collapsed)  # what a collapse is, each network knows
     found = train(name, tmp_path / "collapsed", steps=9)
     assert found.trained.ending == "floor"
     assert len(found.trained.losses) == 6  # two roll-backs are allowed

@@ -98,6 +98,10 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(cores)
 
 
+def no_patches(numbers: NDArray[np.int64], reach: int) -> NDArray[Any]:
+    raise AssertionError("this network learns from crops")
+
+
 @pytest.fixture(scope="module")
 def material() -> Material:
     spectra, _ = frame_of()
@@ -109,12 +113,14 @@ def material() -> Material:
         group_of_frame=np.zeros(1, np.int64),
         mean=pixels.mean(axis=1, dtype=np.float64)[None],
         scale=1 / pixels.std(axis=1, dtype=np.float64)[None],
+        low=pixels.min(axis=1).astype(np.float64)[None],
+        high=pixels.max(axis=1).astype(np.float64)[None],
         directions=np.eye(BANDS),
         variance=np.ones(BANDS),
     )
     reservoir = Reservoir(pixels.T[::3].copy(), np.zeros(len(pixels.T[::3]), np.int64))
     probe = Probe([square_at((0, 0)), square_at((20, 9))], [0, 0])
-    return Material(standard, reservoir, probe, batches)
+    return Material(standard, reservoir, probe, batches, no_patches)
 
 
 def work_in(folder: Path, threads: int = 1, notify: Callable[[Event], None] = ignore) -> Work:

@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 
 from hsistream.report.palette import NO_DATA_RGB, palette
 from hsistream.report.quicklook import (
+    MARK_RGB,
+    OUTLINE_RGB,
     confidence_image,
     confidence_levels,
     false_colour,
     false_colour_bands,
     label_image,
+    outlined,
     stride_for,
 )
 from hsistream.runs import NO_LABEL
@@ -79,3 +82,23 @@ def test_no_data_is_transparent() -> None:
 
 def test_confidence_is_rounded_to_steps() -> None:
     assert confidence_levels(np.array([0, 0.019, 0.5, 2, np.nan])).tolist() == [0, 1, 25, 50, 51]
+
+
+def test_outlines_run_between_regions_and_marks_lie_on_their_pixels() -> None:
+    regions = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 2]])
+    grey = np.full((3, 3, 3), 90, np.uint8)
+    plain = outlined(grey, regions, np.zeros((0, 2), np.int64), 8)
+    assert plain.shape == (24, 24, 3)
+    assert (plain[4, 16] == OUTLINE_RGB).all()
+    assert (plain[16, 4] == OUTLINE_RGB).all()
+    assert (plain[8, 8] == 90).all()
+    marked = outlined(grey, regions, np.array([[1, 0]]), 8)
+    assert (marked[12, 4] == MARK_RGB).all()
+    assert (marked != plain).any(axis=2).sum() <= 11 * 11
+    assert (marked[:, 12:] == plain[:, 12:]).all()
+
+
+def test_marks_are_seen_in_large_pictures() -> None:
+    regions = np.zeros((600, 900), np.int64)
+    marked = outlined(np.zeros((600, 900, 3), np.uint8), regions, np.array([[0, 899], [300, 5]]), 1)
+    assert (marked == MARK_RGB).all(axis=2).sum() == 7 * 7 + 12 * 13

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from hsistream.runs import INDEX, LATENTS, RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
-from hsistream.scene.statistics import in_reservoir
 from hsistream.stages import assign as assign_stage
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import scene_tiles
-from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import (
     NO_PROTOTYPE,
@@ -119,8 +117,6 @@ def assigned(made: Made, tile_px: int) -> Table:
             tile,
             scene=scene,
             run=made.run,
-            seed=0,
-            thresholds=(SHARE,) * len(frames),
             fingerprint=str(made.run.path),
         )
         for tile in tiles
@@ -200,19 +196,6 @@ def test_counts_of_narrow_frames(tmp_path: Path, shapes: list[Shape], blank: flo
     np.testing.assert_array_equal(table["neighbours"], sum(meetings(each, 3) for each in index))
 
 
-@pytest.mark.parametrize("tile_px", [8, 16, 100])
-def test_the_reservoir_is_sorted_by_place_whatever_the_tiles(tmp_path: Path, tile_px: int) -> None:
-    made = make(tmp_path, SHAPES)
-    expected = []
-    for number, (frame, latents) in enumerate(zip(made.scene.frames, made.latents, strict=True)):
-        chosen = in_reservoir(0, number, whole(frame.shape), SHARE)
-        chosen &= made.scene.valid(number, whole(frame.shape))
-        expected.append(latents[:, chosen].T)
-    found = assigned(made, tile_px)["reservoir"]
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, np.concatenate(expected))
-
-
 def test_pictures_show_the_index(tmp_path: Path) -> None:
     made = make(tmp_path, SHAPES)
     table = assigned(made, 16)
@@ -239,19 +222,6 @@ def test_the_index_of_a_run_is_the_nearest_prototype_of_its_latents(
     table = read_table(learnt.table(TABLE))
     np.testing.assert_array_equal(table["usage"], usage)
     assert usage.sum() == scene.valid_pixels
-
-
-def test_the_reservoir_of_latents_is_that_of_spectra(scene: Scene, learnt: RunDirectory) -> None:
-    places = read_table(learnt.table(statistics_stage.RESERVOIR))
-    found = read_table(learnt.table(TABLE))["reservoir"]
-    assert len(found) == len(places["row"])
-    for number, frame in enumerate(scene.frames):
-        own = places["frame"] == number
-        latents = RasterStore(learnt.latents_uri).read(
-            frame.name, LATENTS, whole(frame.shape), leading=1
-        )
-        expected = latents[:, places["row"][own], places["column"][own]].T
-        np.testing.assert_array_equal(found[own], expected)
 
 
 def test_larger_tiles_need_more_memory(scene: Scene, learnt: RunDirectory) -> None:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.consensus.codebooks import Codebooks, code_dtype
+from hsistream.consensus.codebooks import Codebooks
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import scene_tiles
 from hsistream.stages import views as views_stage
-from hsistream.stages.count import LAYER, TABLE, count_tile, no_code
+from hsistream.stages.count import LAYER, TABLE, codes_dtype, count_tile
 from hsistream.stages.statistics import TABLE as STATISTICS
 from hsistream.stages.statistics import from_table
 from hsistream.stores.raster import RasterStore
@@ -29,6 +29,10 @@ Codes = NDArray[np.int64]
 def books_of(run: RunDirectory) -> tuple[Codebooks, ...]:
     path = run.table(codebooks_stage.TABLE)
     return codebooks_stage.read_codebooks(path, run.config().views.names)
+
+
+def dtype_of(run: RunDirectory) -> type[np.unsignedinteger]:
+    return codes_dtype(codebooks_stage.landmark_starts(books_of(run)))
 
 
 def direct_codes(scene: Scene, run: RunDirectory, frame: int) -> Codes:
@@ -62,14 +66,14 @@ def pairs(codes: Codes, starts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def as_stored(codes: Codes, run: RunDirectory) -> Codes:
-    return np.where(codes < 0, no_code(books_of(run)), codes)
+    return np.where(codes < 0, np.iinfo(dtype_of(run)).max, codes)
 
 
 def test_the_codes_of_a_run_are_the_nearest_centroids(scene: Scene, finished: RunDirectory) -> None:
     store = RasterStore(finished.codes_uri)
     for number, frame in enumerate(scene.frames):
         found = store.read(frame.name, LAYER, whole(frame.shape), leading=1)
-        assert found.dtype == code_dtype(books_of(finished))
+        assert found.dtype == dtype_of(finished)
         np.testing.assert_array_equal(
             found, as_stored(direct_codes(scene, finished, number), finished)
         )

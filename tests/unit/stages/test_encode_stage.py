@@ -21,6 +21,7 @@ from hsistream.scene.scene import Scene
 from hsistream.sections import DgcSection
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import scene_tiles
+from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import nearest_prototypes
 from hsistream.stages.encode import embed_tile, encode_tile, latent_count, refine_tile
@@ -162,13 +163,15 @@ def test_a_tile_writes_its_core_and_nothing_else(
         settings=settings,
         device="cpu",
         side_px=32,
+        seed=0,
+        thresholds=(1.0,) * len(scene.frames),
         fingerprint=str(tmp_path),
     )
     expected = marked.copy()
     expected[:, *tile.core] = before[:, *tile.core]
     found = store.read("frame0", LATENTS, everything, leading=1)
     np.testing.assert_array_equal(np.delete(found, 0, 0), np.delete(expected, 0, 0))
-    assert table["pixels"] == scene.valid(0, tile.core).sum()
+    assert len(table["latents"]) == scene.valid(0, tile.core).sum()
 
 
 # --- frames of any kind --------------------------------------------------------------------
@@ -252,7 +255,7 @@ def test_more_pixels_at_a_time_need_more_memory(scene: Scene, learnt: RunDirecto
     small, large = (encode_stage.estimate(scene, config, tile_px) for tile_px in (8, 64))
     assert sum(small.task.values()) < sum(large.task.values())
     assert small.tiles > large.tiles
-    assert small.disk_bytes == large.disk_bytes == 2 * 13 * scene.pixels
+    assert small.disk_bytes == large.disk_bytes == 13 * (2 * scene.pixels + 4 * scene.valid_pixels)
 
 
 def test_the_halo_of_tiles_is_that_of_the_network(learnt: RunDirectory, encoder: Encoder) -> None:
@@ -260,3 +263,16 @@ def test_the_halo_of_tiles_is_that_of_the_network(learnt: RunDirectory, encoder:
     assert isinstance(settings, DgcSection)
     assert encoder.halo == load_method("dgc").halo(settings) == 2
     assert isinstance(next(iter(TileGrid((5, 5), 8, encoder.halo))), Tile)
+
+
+def test_the_reservoir_of_latents_is_that_of_spectra(scene: Scene, learnt: RunDirectory) -> None:
+    places = read_table(learnt.table(statistics_stage.RESERVOIR))
+    found = read_table(learnt.table(encode_stage.TABLE))["reservoir"]
+    assert len(found) == len(places["row"])
+    for number, frame in enumerate(scene.frames):
+        own = places["frame"] == number
+        latents = RasterStore(learnt.latents_uri).read(
+            frame.name, LATENTS, whole(frame.shape), leading=1
+        )
+        expected = latents[:, places["row"][own], places["column"][own]].T
+        np.testing.assert_array_equal(found[own], expected)

@@ -17,6 +17,7 @@ from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, merge
 from hsistream.stages import assign as assign_stage
+from hsistream.stages import encode as encode_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.cluster import TABLE
 from hsistream.stages.merge import confusion
@@ -246,7 +247,7 @@ def test_any_softness_gives_clusters(scene: Scene, own_run: RunDirectory, softne
 def test_a_prototype_that_the_reservoir_lacks_is_merged_too(
     scene: Scene, own_run: RunDirectory
 ) -> None:
-    path = own_run.table(assign_stage.TABLE)
+    path = own_run.table(encode_stage.TABLE)
     prototypes = read_table(own_run.table(train_stage.TABLE))["prototypes"][-1]
     reservoir = read_table(path)["reservoir"]
     far = (reservoir @ prototypes.T).argmax(axis=1) != 4
@@ -260,7 +261,7 @@ def test_the_clusters_of_the_reservoir_are_those_of_its_prototypes(
 ) -> None:
     found, _ = merged(own_run, scene, *with_clusters(3))
     prototypes = read_table(own_run.table(train_stage.TABLE))["prototypes"][-1]
-    reservoir = read_table(own_run.table(assign_stage.TABLE))["reservoir"]
+    reservoir = read_table(own_run.table(encode_stage.TABLE))["reservoir"]
     expected = found["lookup"][(reservoir @ prototypes.T).argmax(axis=1)]
     np.testing.assert_array_equal(found["reservoir_label"], expected)
 

@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import Event, Noted, StageFinished
-from hsistream.methods.base import Encoder, Probe
+from hsistream.methods.base import Encoder, Gaps, Probe, Reservoir
 from hsistream.pipeline import run
 from hsistream.runs import INDEX, RunDirectory
 from hsistream.scene.crops import CROP_PX, Crop
@@ -79,6 +79,58 @@ def test_networks_see_standardised_features_and_their_principal_directions(
     np.testing.assert_allclose(standard.variance, values, rtol=1e-6)
     scores = expected @ standard.directions
     np.testing.assert_allclose(np.cov(scores.T, bias=True), np.diag(values), atol=1e-6)
+
+
+def test_networks_may_see_features_from_the_least_to_the_greatest(
+    scene: Scene, learnt: RunDirectory
+) -> None:
+    standard = standard_of(read_table(learnt.table(statistics_stage.STANDARD)))
+    raw = pixels_of(scene)
+    np.testing.assert_array_equal(standard.low[0], raw.min(axis=0))
+    np.testing.assert_array_equal(standard.high[0], raw.max(axis=0))
+    for number, frame in enumerate(scene.frames):
+        window = whole(frame.shape)
+        valid, spectra = scene.valid(number, window), scene.read(number, window)
+        found = standard.in_range(spectra, number)[:, valid].T
+        good = spectra[np.asarray(scene.good_bands)][:, valid].T
+        expected = (good - raw.min(axis=0)) / np.ptp(raw, axis=0)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    sampled = Reservoir(*_sampled(scene)).in_range(standard)
+    assert sampled.min() == 0
+    assert sampled.max() == pytest.approx(1, abs=1e-6)
+
+
+def _sampled(scene: Scene) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """All valid spectra as stored, (pixel, band), and the frame of each."""
+    parts = []
+    for number, frame in enumerate(scene.frames):
+        window = whole(frame.shape)
+        parts.append(scene.read(number, window)[:, scene.valid(number, window)].T)
+    frames = [np.full(len(part), number, np.int64) for number, part in enumerate(parts)]
+    return np.concatenate(parts), np.concatenate(frames)
+
+
+def test_a_constant_band_is_0_in_its_range(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(1, 99, (3, 9, 9)).astype(np.uint16)
+    values[1] = 7
+    blank = array_source(values, "blank", mask=np.zeros((9, 9), np.bool_))
+    scene = ingest([array_source(values), blank], tmp_path / "scene.zarr")
+    config = RunConfig.make(settings=[("cluster.clusters", 2), ("statistics.by", "frame")])
+    done = run(scene, config, tmp_path / "run", execution=Execution(threads=1))
+    standard = standard_of(read_table(done.table(statistics_stage.STANDARD)))
+    found = standard.in_range(values, 0)
+    assert not found[1].any()
+    assert (found[[0, 2]].min(), found[[0, 2]].max()) == (0, 1)
+    assert not standard.in_range(values, 1).any()
+
+
+def test_patches_are_read_around_pixels_of_the_reservoir(
+    scene: Scene, learnt: RunDirectory
+) -> None:
+    table = read_table(learnt.table(statistics_stage.RESERVOIR))
+    numbers = np.asarray([900, 3, 500])
+    found = train_stage._patches(scene, table, numbers, 3)
+    np.testing.assert_array_equal(found[:, :, 3, 3], table["spectra"][numbers])
 
 
 def test_the_valid_pixels_of_every_chunk_are_counted(scene: Scene, learnt: RunDirectory) -> None:
@@ -196,6 +248,8 @@ class Sums:
     embedding_size: int = 3
     latent_size: int = 3
     halo: int = 1
+    square_px: int = 128
+    gaps: Gaps = "blank"
 
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         return raw.astype(np.float32)
@@ -230,7 +284,7 @@ def test_neighbours_with_data_are_compared_whatever_the_others_hold(junk: float)
 # --- needs ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc"])
+@pytest.mark.parametrize("method", ["dgc", "dgc-paper", "consensus-dgc", "umae"])
 def test_training_needs_the_same_memory_for_a_scene_of_any_size(scene: Scene, method: str) -> None:
     config = RunConfig.make(method)
     found = []

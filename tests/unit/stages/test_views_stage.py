@@ -216,7 +216,7 @@ def test_latents_are_counted_among_the_components(scene: Scene) -> None:
 def encoded(scene: Scene, learnt: RunDirectory) -> tuple[RunConfig, Constants]:
     """Settings that view latents, and constants that have some: those of a run with a network."""
     config = RunConfig.make("consensus-dgc", settings=[("cluster.clusters", 3)])
-    return config, load_constants(learnt, True, "mark")
+    return config, load_constants(learnt, config.views.spectral, "mark")
 
 
 def test_latents_are_a_source_of_views(
@@ -279,7 +279,7 @@ def test_latents_with_a_missing_file_are_refused(
 def test_without_latents_none_are_looked_for(learnt: RunDirectory, tmp_path: Path) -> None:
     own = RunDirectory(tmp_path)
     own.table(STATISTICS).write_bytes(learnt.table(STATISTICS).read_bytes())
-    assert load_constants(own, False, "mark").latents is None
+    assert load_constants(own, ("z",), "mark").latents is None
 
 
 def test_tiles_of_a_scene_come_frame_by_frame(scene: Scene) -> None:

@@ -1,0 +1,1 @@
+"""Regions of a scene: densities, representatives and sums; arrays in, arrays out."""

@@ -1,0 +1,80 @@
+"""From nodes to a label for every superpixel; reads tables only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.events import StageStarted
+from hsistream.graph.clustering import (
+    NodeClustering,
+    Superpixels,
+    cluster_nodes,
+)
+from hsistream.scene.scene import Scene
+from hsistream.stages import Context, Needs
+from hsistream.stages import describe as describe_stage
+from hsistream.stages.cluster import SHOWN_EIGENVALUES, TABLE, warn_of_few
+from hsistream.stages.nodes import (
+    mode_places,
+    node_settings,
+    read_nodes,
+    read_superpixels,
+    walk_bytes,
+)
+from hsistream.stores.tables import Table, read_table, write_table
+
+
+def run(context: Context) -> None:
+    """Cluster the superpixels by a walk between their densest pixels."""
+    context.notify(StageStarted("cluster", 1))
+    config, table = context.config, read_table(context.run.table(describe_stage.TABLE))
+    nodes, superpixels = read_nodes(table), read_superpixels(table)
+    settings = node_settings(config, context.scene, len(nodes.order))
+    found = cluster_nodes(nodes, superpixels, settings)
+    warn_of_few(len(np.unique(found.labels)), found.clusters, context.notify)
+    settings = replace(settings, clusters=found.clusters)
+    modes = mode_places(nodes, found.walk, found.time, settings)
+    write_table(context.run.table(TABLE), _to_table(found, superpixels, table) | {"modes": modes})
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    return Needs(tiles=0, task={}, driver=walk_bytes(scene, config))
+
+
+def margins(superpixels: Superpixels, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Tell how clearly the mean of a superpixel is nearest to its own cluster, (region,), 0 to 1.
+
+    It is 1 less the ratio of the distances to the mean of its own cluster and to
+    the nearest mean of another; 1 where there is one cluster.
+    """
+    clusters = int(labels.max()) + 1
+    weights = superpixels.pixels.astype(np.float64)
+    total = np.zeros((clusters, superpixels.means.shape[1]))
+    np.add.at(total, labels, superpixels.means * weights[:, None])
+    centres = total / np.bincount(labels, weights, minlength=clusters)[:, None]
+    if clusters == 1:
+        return np.ones(len(labels))
+    apart = np.linalg.norm(superpixels.means[:, None] - centres[None], axis=2)
+    own = apart[np.arange(len(labels)), labels]
+    apart[np.arange(len(labels)), labels] = np.inf
+    other = apart.min(axis=1)
+    return np.asarray(np.clip(1 - own / np.where(other > 0, other, np.inf), 0, 1))
+
+
+def _to_table(found: NodeClustering, superpixels: Superpixels, described: Table) -> Table:
+    """Keep what the map and the page need."""
+    labels = np.unique(found.labels, return_inverse=True)[1]
+    return {
+        "clusters": np.asarray(int(labels.max()) + 1),
+        "suggested": np.asarray(found.clusters),
+        "eigenvalues": found.walk.spectrum.eigenvalues[:SHOWN_EIGENVALUES],
+        "time": np.asarray(found.time),
+        "labels": labels.astype(np.uint16),
+        "margins": margins(superpixels, labels),
+        "reservoir_label": labels[described["reservoir_region"]].astype(np.uint16),
+    }

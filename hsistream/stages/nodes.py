@@ -1,0 +1,77 @@
+"""The nodes of the graph as the tables have them, for the stages that walk between them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.graph.affinity import Places, window_radius_px
+from hsistream.graph.clustering import Nodes, NodeSettings, Superpixels, Walk, peaks_at
+from hsistream.graph.modes import choose_modes
+from hsistream.regions.density import density_order, density_shares
+from hsistream.scene.scene import Scene
+from hsistream.stores.tables import Table
+
+
+def read_nodes(table: Table) -> Nodes:
+    """Read the nodes, and sort them by their density."""
+    density = density_shares(table["density"])
+    return Nodes(
+        Places(
+            table["frame"].astype(np.int64),
+            np.stack([table["row"], table["column"]], axis=1).astype(np.int64),
+        ),
+        table["features"].astype(np.float64),
+        density,
+        density_order(density),
+        table["region"].astype(np.int64),
+        table["mass"],
+    )
+
+
+def read_superpixels(table: Table) -> Superpixels:
+    """Read the superpixels, in order of their numbers."""
+    pixels = table["count"]
+    return Superpixels(pixels, table["feature_sum"] / np.maximum(pixels, 1)[:, None])
+
+
+def node_settings(config: RunConfig, scene: Scene, nodes: int) -> NodeSettings:
+    """Take what the graph is to be from the configuration."""
+    asked = config.graph
+    return NodeSettings(
+        clusters=config.cluster.clusters,
+        radius_px=asked.radius_px or window_radius_px(scene.valid_pixels, nodes, asked.neighbours),
+        neighbours=asked.neighbours,
+        distant_neighbours=asked.distant_neighbours,
+        norm=asked.norm,
+        time=asked.time,
+        assignment=asked.assignment,
+        modes_per_cluster=asked.modes,
+        tries=config.cluster.starts,
+        seed=config.seed,
+    )
+
+
+def mode_places(nodes: Nodes, walk: Walk, time: int, settings: NodeSettings) -> NDArray[np.int64]:
+    """Find the pixels from which clusters grow: frame, row and column, (mode, 3).
+
+    Where clusters are made otherwise, one for each of them, as one would grow.
+    """
+    per_cluster = settings.modes_per_cluster if settings.assignment == "merge" else 1
+    _, peaks = peaks_at(nodes, walk, time)
+    modes = choose_modes(peaks, nodes.regions, (settings.clusters or 1) * per_cluster)
+    return np.column_stack([nodes.places.frame, nodes.places.pixels])[modes]
+
+
+def walk_bytes(scene: Scene, config: RunConfig) -> dict[str, int]:
+    """Memory of a walk between nodes, and of all that is found with it."""
+    regions = config.segment.count(scene.valid_pixels)
+    nodes = regions * config.graph.representatives
+    links = 2 * (config.graph.neighbours + config.graph.distant_neighbours)
+    return {
+        "nodes and superpixels": 16 * (nodes + regions) * (scene.bands + 1),
+        "links": 24 * nodes * links,
+        "eigenvectors": 8 * 4 * nodes * (config.cluster.largest + 20),
+        "distances": 256 * 2**20,
+    }

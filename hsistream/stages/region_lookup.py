@@ -1,0 +1,83 @@
+"""Labels of a run with superpixels: the cluster of each pixel's superpixel, looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, SUPERPIXELS, RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import describe as describe_stage
+from hsistream.stages.cluster import TABLE as CLUSTERS
+from hsistream.stages.label import TABLE, collect, layers, write_labels
+from hsistream.stores.raster import RasterStore
+from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.tiles import Tile
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """Label and confidence (region,) of every superpixel; first region (tile,) of every tile."""
+
+    labels: NDArray[np.uint16]
+    confidence: NDArray[np.uint8]
+    first: NDArray[np.int64]
+
+
+def run(context: Context) -> None:
+    """Label all pixels."""
+    scene = context.scene
+    RasterStore(context.run.superpixels_uri).check_complete(scene.frames, SUPERPIXELS)
+    clusters = int(read_table(context.run.table(CLUSTERS))["clusters"])
+    task = partial(
+        label_tile,
+        scene=scene,
+        run=context.run,
+        segment_px=context.config.segment.tile_px,
+        fingerprint=context.fingerprint,
+    )
+    tiles = context.tiles(context.tile_px)
+    store = RasterStore(context.run.labels_uri)
+    ledger = context.write("label", task, tiles, store, layers(clusters))
+    write_table(context.run.table(TABLE), collect(ledger, tiles, scene, clusters))
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    pixels = min(tile_px, scene.longest_side) ** 2
+    regions = config.segment.count(scene.valid_pixels)
+    return Needs(
+        tiles=len(scene_tiles(scene, tile_px)),
+        task={"superpixels, and decoding": 32 * pixels, "labels": 32 * pixels},
+        driver={"labels of superpixels": 16 * regions},
+        disk_bytes=2 * scene.pixels,
+    )
+
+
+def label_tile(
+    tile: Tile, *, scene: Scene, run: RunDirectory, segment_px: int, fingerprint: str
+) -> Table:
+    """Label one tile and count the pixels of every label."""
+    table = _load(run, fingerprint)
+    name = scene.frames[tile.frame].name
+    ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
+    label = np.full(ids.shape, NO_LABEL, np.uint16)
+    confidence = np.full(ids.shape, NO_CONFIDENCE, np.uint8)
+    known = ids >= 0
+    region = describe_stage.region_numbers(ids[known], table.first, segment_px)
+    label[known], confidence[known] = table.labels[region], table.confidence[region]
+    return write_labels(tile, scene, run, label, confidence, int(table.labels.max()) + 1)
+
+
+@lru_cache(maxsize=4)
+def _load(run: RunDirectory, fingerprint: str) -> _Lookup:
+    """Read the labels of the superpixels once per process; the fingerprint tells runs apart."""
+    clusters = read_table(run.table(CLUSTERS))
+    confidence = np.rint(clusters["margins"] * CONFIDENCE_STEPS).astype(np.uint8)
+    first = read_table(run.table(describe_stage.TABLE))["first"]
+    return _Lookup(clusters["labels"], confidence, first)

@@ -1,0 +1,92 @@
+"""Clusterings of the superpixels, which are codebooks of the consensus as they are.
+
+One walk is looked at at three times, and its nodes are divided into as many groups as
+the codebooks of views have centroids. What a superpixel belongs to is its code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsistream.config import RunConfig
+from hsistream.events import StageStarted
+from hsistream.graph.clustering import TIME_FACTORS, cluster_often
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stages import Context, Needs
+from hsistream.stages import describe as describe_stage
+from hsistream.stages.nodes import (
+    mode_places,
+    node_settings,
+    read_nodes,
+    read_superpixels,
+    walk_bytes,
+)
+from hsistream.stores.tables import read_table, write_table
+
+TABLE = "walks"
+
+
+@dataclass(frozen=True, slots=True)
+class Walks:
+    """Codes (codebook, region) uint16 of all superpixels; first region (tile,) of every tile."""
+
+    codes: NDArray[np.uint16]
+    first: NDArray[np.int64]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of codes of every codebook, (codebook,)."""
+        return np.asarray(self.codes.max(axis=1).astype(np.int64) + 1)
+
+    def of_pixels(self, ids: NDArray[np.int64], segment_px: int) -> NDArray[np.uint16]:
+        """Look up the codes (codebook, pixel) of pixels by the ids (pixel,) of superpixels."""
+        return self.codes[:, describe_stage.region_numbers(ids, self.first, segment_px)]
+
+
+def run(context: Context) -> None:
+    """Divide the superpixels again and again."""
+    context.notify(StageStarted("walks", 1))
+    config, table = context.config, read_table(context.run.table(describe_stage.TABLE))
+    nodes, superpixels = read_nodes(table), read_superpixels(table)
+    settings = node_settings(config, context.scene, len(nodes.order))
+    settings = replace(settings, clusters=config.cluster.largest)
+    found = cluster_often(nodes, superpixels, settings, book_sizes(config))
+    write_table(
+        context.run.table(TABLE),
+        {
+            "codes": found.labels.astype(np.uint16),
+            "first": table["first"],
+            "reservoir_region": table["reservoir_region"],
+            "time": np.asarray(found.time),
+            "modes": mode_places(nodes, found.walk, found.time, settings),
+        },
+    )
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    return Needs(tiles=0, task={}, driver=walk_bytes(scene, config))
+
+
+def book_sizes(config: RunConfig) -> list[int]:
+    """List the numbers of groups at one time: multiples of the number of clusters."""
+    return [multiple * config.cluster.largest for multiple in config.codebooks.multiples]
+
+
+def landmark_sizes(config: RunConfig) -> list[int]:
+    """Codes of every codebook, at most; empty where the head has none of them."""
+    if config.cluster.head != "joint":
+        return []
+    return len(TIME_FACTORS) * book_sizes(config)
+
+
+@lru_cache(maxsize=4)
+def load_walks(run: RunDirectory, fingerprint: str) -> Walks:
+    """Read the codes of superpixels once per process; the fingerprint tells runs apart."""
+    table = read_table(run.table(TABLE))
+    return Walks(table["codes"], table["first"])

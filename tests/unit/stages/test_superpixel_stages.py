@@ -1,0 +1,233 @@
+"""Superpixels in three stages: cut, described, clustered; and their labels looked up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+
+from hsistream.config import Execution, RunConfig
+from hsistream.consensus.projections import unit_length
+from hsistream.graph.clustering import Superpixels
+from hsistream.pipeline import run
+from hsistream.regions.density import density_scale, kernel_density, neighbour_distances
+from hsistream.regions.representatives import choose_representatives
+from hsistream.runs import CONFIDENCE_STEPS, NO_LABEL, SUPERPIXELS, RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.stages import cluster as cluster_stage
+from hsistream.stages import describe as describe_stage
+from hsistream.stages import scene_tiles
+from hsistream.stages import segment as segment_stage
+from hsistream.stages import statistics as statistics_stage
+from hsistream.stages.diffuse import margins
+from hsistream.stages.segment import first_id
+from hsistream.stores.raster import RasterStore
+from hsistream.stores.tables import read_table
+from tests.strategies import whole
+
+SEGMENT_PX = 32
+
+
+@pytest.fixture(scope="module")
+def cut(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A finished run whose frames were cut at tiles; never to be changed."""
+    settings = [
+        ("cluster.head", "diffusion"),
+        ("cluster.clusters", 3),
+        ("segment.tile_px", SEGMENT_PX),
+        ("graph.neighbours", 8),
+    ]
+    config = RunConfig.make("s2dl", settings=settings)
+    folder = tmp_path_factory.mktemp("cut") / "run"
+    return run(scene, config, folder, execution=Execution(tile_px=64, threads=2))
+
+
+def ids_of(run: RunDirectory, scene: Scene, frame: int) -> NDArray[np.int64]:
+    place = scene.frames[frame]
+    return RasterStore(run.superpixels_uri).read(place.name, SUPERPIXELS, whole(place.shape))
+
+
+def spectral(scene: Scene, frame: int) -> NDArray[np.float64]:
+    """Unit spectra in the good bands, (pixel with data, band), in rows."""
+    shape = scene.frames[frame].shape
+    raw = scene.read(frame, whole(shape)).astype(np.float64)[np.asarray(scene.good_bands)]
+    return np.asarray(unit_length(raw)[:, scene.valid(frame, whole(shape))].T)
+
+
+def every_unit_spectrum(scene: Scene) -> NDArray[np.float64]:
+    return np.concatenate([spectral(scene, frame) for frame in range(len(scene.frames))])
+
+
+# --- segment -------------------------------------------------------------------------------
+
+
+def test_every_pixel_with_data_belongs_to_a_connected_superpixel_of_its_tile(
+    scene: Scene, cut: RunDirectory
+) -> None:
+    seen: set[int] = set()
+    for tile in scene_tiles(scene, SEGMENT_PX):
+        ids = ids_of(cut, scene, tile.frame)[tile.core]
+        np.testing.assert_array_equal(ids >= 0, scene.valid(tile.frame, tile.core))
+        first = first_id(tile, scene, SEGMENT_PX)
+        found = np.unique(ids[ids >= 0])
+        np.testing.assert_array_equal(found, first + np.arange(len(found)))
+        assert not seen & set(found)
+        seen |= set(found)
+        for each in found:
+            assert ndimage.label(ids == each, structure=np.ones((3, 3)))[1] == 1
+
+
+def test_tiles_share_the_superpixels_by_their_pixels(scene: Scene, cut: RunDirectory) -> None:
+    counts = read_table(cut.table(segment_stage.TABLE))["counts"]
+    wanted = cut.config().segment.count(scene.valid_pixels)
+    for tile, count in zip(scene_tiles(scene, SEGMENT_PX), counts, strict=True):
+        pixels = int(scene.valid(tile.frame, tile.core).sum())
+        share = wanted * pixels / scene.valid_pixels
+        pieces = ndimage.label(scene.valid(tile.frame, tile.core), structure=np.ones((3, 3)))[1]
+        assert count == (0 if not pixels else max(1, round(share), pieces))
+
+
+@pytest.mark.parametrize("name", ["ers", "slic"])
+def test_all_segmenters_cut(scene: Scene, tmp_path: Path, name: str) -> None:
+    settings = [("cluster.clusters", 3), ("segment.name", name), ("segment.superpixels", 60)]
+    done = run(scene, RunConfig.make("s2dl", settings=settings), tmp_path)
+    counts = read_table(done.table(segment_stage.TABLE))["counts"]
+    assert 10 <= counts.sum() <= 90  # SLIC makes roughly as many as are asked for
+
+
+# --- describe ------------------------------------------------------------------------------
+
+
+def test_densities_are_those_among_all_pixels_of_a_small_scene(
+    scene: Scene, cut: RunDirectory
+) -> None:
+    spectra, settings = every_unit_spectrum(scene), cut.config().graph
+    near = neighbour_distances(spectra, spectra, settings.neighbours, own=np.arange(len(spectra)))
+    scale = density_scale(near, settings.percentile)
+    density = kernel_density(near, scale)
+    assert float(read_table(cut.table(describe_stage.REFERENCE))["scale"]) == pytest.approx(
+        scale, rel=1e-4
+    )
+    nodes = read_table(cut.table(describe_stage.TABLE))
+    first = 0
+    for number, frame in enumerate(scene.frames):
+        valid = scene.valid(number, whole(frame.shape))
+        image = np.zeros(frame.shape)
+        image[valid] = density[first : first + int(valid.sum())]
+        first += int(valid.sum())
+        own = nodes["frame"] == number
+        expected = image[nodes["row"][own], nodes["column"][own]]
+        np.testing.assert_allclose(nodes["density"][own], expected, rtol=5e-3, atol=1e-6)
+
+
+def test_nodes_are_the_densest_pixels_of_their_superpixels(scene: Scene, cut: RunDirectory) -> None:
+    nodes = read_table(cut.table(describe_stage.TABLE))
+    size = cut.config().graph.representatives
+    per_region = np.bincount(nodes["region"], minlength=len(nodes["count"]))
+    np.testing.assert_array_equal(per_region, np.minimum(nodes["count"], size))
+    assert nodes["mass"].sum() == pytest.approx(scene.valid_pixels)
+    assert nodes["count"].sum() == scene.valid_pixels
+    key = np.stack([nodes["frame"], nodes["row"], nodes["column"]])
+    np.testing.assert_array_equal(np.lexsort(key[::-1]), np.arange(key.shape[1]))
+
+
+def test_means_and_features_are_those_of_unit_spectra(scene: Scene, cut: RunDirectory) -> None:
+    nodes, first = read_table(cut.table(describe_stage.TABLE)), 0
+    tiles = scene_tiles(scene, SEGMENT_PX)
+    for number, frame in enumerate(scene.frames):
+        valid = scene.valid(number, whole(frame.shape))
+        image = np.zeros((*frame.shape, sum(scene.good_bands)))
+        image[valid] = spectral(scene, number)
+        own = nodes["frame"] == number
+        np.testing.assert_allclose(
+            nodes["features"][own], image[nodes["row"][own], nodes["column"][own]], atol=1e-6
+        )
+        ids = ids_of(cut, scene, number)
+        for tile in (tile for tile in tiles if tile.frame == number):
+            start = first_id(tile, scene, SEGMENT_PX)
+            for region in np.unique(ids[tile.core][ids[tile.core] >= 0]):
+                total = image[ids == region].sum(axis=0)
+                found = nodes["feature_sum"][first + region - start]
+                np.testing.assert_allclose(found, total, rtol=1e-5, atol=1e-5)
+            first += len(np.unique(ids[tile.core][ids[tile.core] >= 0]))
+
+
+def test_a_scene_in_one_tile_has_the_nodes_of_plain_arrays(scene: Scene, tmp_path: Path) -> None:
+    settings = [("cluster.clusters", 3), ("graph.neighbours", 8)]
+    done = run(scene, RunConfig.make("s2dl", settings=settings), tmp_path)
+    nodes = read_table(done.table(describe_stage.TABLE))
+    for number, frame in enumerate(scene.frames):
+        ids = ids_of(done, scene, number)
+        own = nodes["frame"] == number
+        density = np.zeros(frame.shape)
+        density[nodes["row"][own], nodes["column"][own]] = nodes["density"][own]
+        chosen = choose_representatives(ids.ravel(), density.ravel(), 3)
+        pixels = nodes["row"][own] * frame.shape[1] + nodes["column"][own]
+        np.testing.assert_array_equal(chosen.pixels, pixels)
+
+
+def test_few_reference_pixels_give_about_the_same_densities(scene: Scene, tmp_path: Path) -> None:
+    settings = [("cluster.clusters", 3), ("graph.reference_pixels", 1000)]
+    exact = run(scene, RunConfig.make("s2dl", settings=settings[:1]), tmp_path / "all")
+    rough = run(scene, RunConfig.make("s2dl", settings=settings), tmp_path / "few")
+    assert len(read_table(rough.table(describe_stage.REFERENCE))["features"]) == 1000
+    found, expected = (
+        dict(zip(zip(t["frame"], t["row"], t["column"], strict=True), t["density"], strict=True))
+        for t in (read_table(each.table(describe_stage.TABLE)) for each in (rough, exact))
+    )
+    both = sorted(found.keys() & expected.keys())
+    likeness = stats.spearmanr(*([each[key] for key in both] for each in (found, expected)))
+    assert likeness.statistic > 0.7
+
+
+# --- cluster and label ---------------------------------------------------------------------
+
+
+def test_labels_are_those_of_the_superpixels(scene: Scene, cut: RunDirectory) -> None:
+    clusters, described = (
+        read_table(cut.table(name)) for name in (cluster_stage.TABLE, describe_stage.TABLE)
+    )
+    tiles = scene_tiles(scene, SEGMENT_PX)
+    for number, frame in enumerate(scene.frames):
+        ids = ids_of(cut, scene, number)
+        labels = RasterStore(cut.labels_uri).read(frame.name, "labels", whole(frame.shape))
+        np.testing.assert_array_equal(labels == NO_LABEL, ids < 0)
+        for place, tile in enumerate(tiles):
+            if tile.frame == number:
+                part = ids[tile.core]
+                region = part - first_id(tile, scene, SEGMENT_PX) + described["first"][place]
+                known = part >= 0
+                np.testing.assert_array_equal(
+                    labels[tile.core][known], clusters["labels"][region[known]]
+                )
+
+
+def test_the_reservoir_has_the_labels_of_its_pixels(scene: Scene, cut: RunDirectory) -> None:
+    places = read_table(cut.table(statistics_stage.RESERVOIR))
+    found = read_table(cut.table(cluster_stage.TABLE))["reservoir_label"]
+    for number, frame in enumerate(scene.frames):
+        labels = RasterStore(cut.labels_uri).read(frame.name, "labels", whole(frame.shape))
+        own = places["frame"] == number
+        np.testing.assert_array_equal(found[own], labels[places["row"][own], places["column"][own]])
+
+
+def test_modes_lie_on_pixels_with_data_in_different_superpixels(
+    scene: Scene, cut: RunDirectory
+) -> None:
+    modes = read_table(cut.table(cluster_stage.TABLE))["modes"]
+    found = [ids_of(cut, scene, frame)[row, column] for frame, row, column in modes.tolist()]
+    assert len(found) == 3
+    assert len(set(found)) == len(found)
+    assert min(found) >= 0
+
+
+def test_a_margin_is_that_between_the_two_nearest_means() -> None:
+    means = np.array([[0.0], [1.0], [10.0]])
+    found = margins(Superpixels(np.array([1, 1, 2]), means), np.array([0, 0, 1]))
+    np.testing.assert_allclose(found, [1 - 0.5 / 10, 1 - 0.5 / 9, 1.0])
+    alone = margins(Superpixels(np.array([1, 1, 2]), means), np.zeros(3, np.int64))
+    np.testing.assert_array_equal(alone, 1)
+    assert CONFIDENCE_STEPS > 1
