@@ -50,8 +50,8 @@ class Reference:
     """The reference sample, sorted by place, and how features are made.
 
     ``features`` (pixel, feature); ``keys`` (pixel,) number its places; ``density``
-    (pixel,) are theirs, and ``scale`` that of all; ``centre`` and ``spread`` (latent,) put latents on a
-    common scale, and are empty where features are spectra.
+    (pixel,) are theirs, and ``scale`` that of all; ``centre`` and ``spread``
+    (latent,) put latents on a common scale, and are empty where features are spectra.
     """
 
     features: NDArray[np.float32]
