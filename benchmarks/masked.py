@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsistream.methods.umae import SQUARE_PX, TOKENS_AT_ONCE
-from hsistream.nn.umae_network import Shape, UmaeNetwork, cyclic_groups, even_groups
+from hsistream.methods.umae import SQUARE_PX, TOKENS_AT_ONCE, make_network
 from hsistream.sections import UmaeSection
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -47,30 +46,14 @@ def main() -> None:
 
 def encoder(section: UmaeSection, bands: int, narrow: bool) -> Callable[[torch.Tensor], Any]:
     """Make an untrained network, and what encodes a square (band, y, x) with it."""
-    few = section.profile == "fast"
-    groups = even_groups(bands, section.tokens) if few else cyclic_groups(bands, section.group)
-    network = UmaeNetwork(
-        Shape(
-            groups=groups,
-            scores=section.scores if few else None,
-            patch_px=section.patch_px,
-            width=section.width,
-            depth=section.depth,
-            heads=section.attention_heads,
-            hidden=section.hidden,
-            decoder_width=section.decoder_width,
-            decoder_depth=section.decoder_depth,
-            decoder_heads=section.decoder_heads,
-            dropout=section.dropout,
-        )
-    ).eval()
+    network = make_network(section, bands, seed=0).eval()
 
     @torch.inference_mode()
     def encode(square: torch.Tensor) -> None:
         with torch.autocast("cpu", torch.bfloat16) if narrow else nullcontext():
             embedded = network.embed(square.flatten(1)).reshape(-1, *square.shape[1:])
             windows = embedded.unfold(1, section.patch_px, 1).unfold(2, section.patch_px, 1)
-            rows = max(1, TOKENS_AT_ONCE // (len(groups) + 1) // windows.shape[2])
+            rows = max(1, TOKENS_AT_ONCE // (network.shape.tokens + 1) // windows.shape[2])
             for part in torch.split(windows, rows, dim=1):
                 network.latents(part.permute(1, 2, 0, 3, 4).flatten(3).flatten(0, 1))
 

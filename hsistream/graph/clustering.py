@@ -366,10 +366,10 @@ def _cuts(
     settings: NodeSettings,
 ) -> Iterator[Labels]:
     """Yield the labels of superpixels (region,) for several numbers of groups at one time."""
-    grouping = _group(nodes, superpixels, moment, max(sizes), settings)
+    largest = _group(nodes, superpixels, moment, max(sizes), settings)
     for size in sizes:
-        if grouping.tree is None:
-            grouping = _group(nodes, superpixels, moment, size, settings)
+        fits = largest.tree is not None or size == max(sizes)
+        grouping = largest if fits else _group(nodes, superpixels, moment, size, settings)
         yield cut_superpixels(grouping, superpixels, size)
 
 

@@ -111,7 +111,7 @@ def train(
     settings: UmaeSection, training: TrainingSection, seed: int, material: Material, work: Work
 ) -> Trained:
     """Train from random weights; see :class:`hsistream.methods.base.Method`."""
-    network = _network(settings, material.standard.feature_count, seed).to(work.device)
+    network = make_network(settings, material.standard.feature_count, seed).to(work.device)
     numbers = _chosen(settings, seed, material)
     learner = _Learner(settings, seed, network, material, numbers)
     done = fit(
@@ -128,7 +128,7 @@ def train(
 
 def load(settings: UmaeSection, standard: Standard, folder: Path, device: str) -> Encoder:
     """Read the network of a training that ended."""
-    network = _network(settings, standard.feature_count, 0)
+    network = make_network(settings, standard.feature_count, 0)
     load_average(folder, network)
     return _Encoder(settings, network.to(device), standard, device)
 
@@ -160,7 +160,7 @@ def _layer_bytes(settings: UmaeSection, shape: Shape) -> int:
     return 4 * shape.tokens * (4 * token + (shape.depth + shape.decoder_depth) * block)
 
 
-def _network(settings: UmaeSection, features: int, seed: int) -> UmaeNetwork:
+def make_network(settings: UmaeSection, features: int, seed: int) -> UmaeNetwork:
     """Make a network of random weights, and leave the random numbers of others alone."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(_seed_of(seed, START_KEY))

@@ -20,6 +20,7 @@ from hsistream.runs import (
     RunDirectory,
 )
 from hsistream.runtime.ledger import Ledger
+from hsistream.runtime.map_tiles import TileFunction
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import cluster as cluster_stage
@@ -36,14 +37,19 @@ TABLE = "labels"
 
 def run(context: Context) -> None:
     """Label all pixels."""
-    scene = context.scene
-    RasterStore(context.run.codes_uri).check_complete(scene.frames, count_stage.LAYER)
+    scene, run = context.scene, context.run
+    RasterStore(run.codes_uri).check_complete(scene.frames, count_stage.LAYER)
+    task = partial(label_tile, scene=scene, run=run, fingerprint=context.fingerprint)
+    label_tiles(context, task)
+
+
+def label_tiles(context: Context, task: TileFunction) -> None:
+    """Label all tiles by a task that returns what :func:`write_labels` does."""
     clusters = int(read_table(context.run.table(cluster_stage.TABLE))["clusters"])
-    task = partial(label_tile, scene=scene, run=context.run, fingerprint=context.fingerprint)
     tiles = context.tiles(context.tile_px)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(clusters))
-    write_table(context.run.table(TABLE), collect(ledger, tiles, scene, clusters))
+    write_table(context.run.table(TABLE), _collect(ledger, tiles, context.scene, clusters))
 
 
 def cluster_pixels(run: RunDirectory) -> NDArray[np.int64]:
@@ -119,7 +125,7 @@ def layers(clusters: int) -> list[Layer]:
     ]
 
 
-def collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
+def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
     """Join pixel counts (frame, cluster) and the pictures of every frame."""
     step = picture_step(scene)
     pixels = np.zeros((len(scene.frames), clusters), np.int64)

@@ -22,9 +22,9 @@ from hsistream.stages.assign import (
     widened,
 )
 from hsistream.stages.cluster import TABLE as CLUSTERS
-from hsistream.stages.label import TABLE, collect, layers, write_labels
+from hsistream.stages.label import label_tiles, write_labels
 from hsistream.stores.raster import RasterStore
-from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.stores.tables import Table, read_table
 from hsistream.tiles import Tile, size
 
 
@@ -33,7 +33,6 @@ def run(context: Context) -> None:
     scene, settings = context.scene, context.config.encoder
     assert settings is not None, "the stream has this stage only with a network"
     RasterStore(context.run.index_uri).check_complete(scene.frames, INDEX)
-    clusters = int(read_table(context.run.table(CLUSTERS))["clusters"])
     task = partial(
         label_tile,
         scene=scene,
@@ -41,10 +40,7 @@ def run(context: Context) -> None:
         softness=settings.softness,
         fingerprint=context.fingerprint,
     )
-    tiles = context.tiles(context.tile_px)
-    store = RasterStore(context.run.labels_uri)
-    ledger = context.write("label", task, tiles, store, layers(clusters))
-    write_table(context.run.table(TABLE), collect(ledger, tiles, scene, clusters))
+    label_tiles(context, task)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:

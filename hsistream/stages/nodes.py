@@ -10,6 +10,7 @@ from hsistream.graph.affinity import Places, window_radius_px
 from hsistream.graph.clustering import Nodes, NodeSettings, Superpixels, Walk, peaks_at
 from hsistream.graph.modes import choose_modes
 from hsistream.regions.density import density_order, density_shares
+from hsistream.regions.sums import RegionSums
 from hsistream.scene.scene import Scene
 from hsistream.stores.tables import Table
 
@@ -32,8 +33,8 @@ def read_nodes(table: Table) -> Nodes:
 
 def read_superpixels(table: Table) -> Superpixels:
     """Read the superpixels, in order of their numbers."""
-    pixels = table["count"]
-    return Superpixels(pixels, table["feature_sum"] / np.maximum(pixels, 1)[:, None])
+    sums = RegionSums(table["count"], table["feature_sum"])
+    return Superpixels(sums.count, sums.means())
 
 
 def node_settings(config: RunConfig, scene: Scene, nodes: int) -> NodeSettings:

@@ -14,9 +14,9 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import TABLE as CLUSTERS
-from hsistream.stages.label import TABLE, collect, layers, write_labels
+from hsistream.stages.label import label_tiles, write_labels
 from hsistream.stores.raster import RasterStore
-from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.stores.tables import Table, read_table
 from hsistream.tiles import Tile
 
 
@@ -33,7 +33,6 @@ def run(context: Context) -> None:
     """Label all pixels."""
     scene = context.scene
     RasterStore(context.run.superpixels_uri).check_complete(scene.frames, SUPERPIXELS)
-    clusters = int(read_table(context.run.table(CLUSTERS))["clusters"])
     task = partial(
         label_tile,
         scene=scene,
@@ -41,10 +40,7 @@ def run(context: Context) -> None:
         segment_px=context.config.segment.tile_px,
         fingerprint=context.fingerprint,
     )
-    tiles = context.tiles(context.tile_px)
-    store = RasterStore(context.run.labels_uri)
-    ledger = context.write("label", task, tiles, store, layers(clusters))
-    write_table(context.run.table(TABLE), collect(ledger, tiles, scene, clusters))
+    label_tiles(context, task)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
