@@ -93,9 +93,9 @@ def relabel(
     client: Any = None,
     notify: Notify = ignore,
 ) -> RunDirectory:
-    """Change the number of clusters of a run whose clusters are merged prototypes.
+    """Change the number of clusters of a run of merged prototypes, or of superpixels alone.
 
-    Nothing is trained or encoded again: the prototypes are merged to another
+    Nothing is trained or encoded again: these are merged or divided to another
     number, and the labels are looked up. Scores of the old labels are dropped.
 
     Parameters
@@ -117,7 +117,7 @@ def relabel(
     StoreError
         If this is not a run directory.
     ConfigError
-        If the clusters of the run are not merged prototypes, or there are fewer
+        If the clusters of the run are made of neither, or there are fewer
         prototypes than clusters; or if its scene is no longer the same.
     MemoryBudgetError, ResourceError
         If the plan exceeds the memory or the disk; the run is left as it is.

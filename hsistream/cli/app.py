@@ -265,7 +265,7 @@ def relabel(
     progress: Show = Style.auto,
     json: Json = False,
 ) -> None:
-    """Change the number of clusters of a run of dgc: prototypes are merged anew, nothing else."""
+    """Change the number of clusters of a run of dgc or of a -paper method; nothing is trained."""
     from hsistream import pipeline
     from hsistream.cli import output, request
     from hsistream.cli.progress import shown

@@ -21,9 +21,10 @@ STRETCH_PERCENT = (2.0, 98.0)
 SAMPLE_PIXELS = 2_000_000
 """At most about so many pixels of all frames settle the stretch."""
 OUTLINE_RGB, MARK_RGB, MARK_RIM_RGB = (255, 236, 120), (232, 0, 120), (255, 255, 255)
+"""Colours of outlines, of marks and of the rims of marks."""
+
 MARK_SHARE = 150
 """A mark reaches at least so small a part of the larger side of the picture to each side."""
-"""Colours of outlines and of marked pixels, which no false colour has."""
 CONFIDENCE_STEPS = 51
 """Steps of a confidence image: 0.02 each."""
 
