@@ -23,15 +23,10 @@ from sklearn.cluster import KMeans
 
 import hsistream as hs
 from hsistream.graph.affinity import Places, window_radius_px
-from hsistream.graph.clustering import (
-    Nodes,
-    NodeSettings,
-    Superpixels,
-    cluster_nodes,
-    partition_at,
-    start_walk,
-)
+from hsistream.graph.clustering import cluster_nodes, partition_at
 from hsistream.graph.merging import ward_tree_of_many
+from hsistream.graph.nodes import Nodes, NodeSettings, Superpixels
+from hsistream.graph.walk import start_walk
 from hsistream.readers.labels import read_labels
 from hsistream.regions.density import density_order, estimate_density
 from hsistream.regions.representatives import choose_representatives

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hsistream as hs
-from hsistream.graph.clustering import partition_at, start_walk
+from hsistream.graph.clustering import partition_at
 from hsistream.readers.labels import read_labels
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL, SUPERPIXELS

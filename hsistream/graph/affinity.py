@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from hsistream.graph.kernels import window_nearest
+from hsistream.graph.kernels import count_links, window_nearest, write_links
+from hsistream.graph.parts import on_threads
 from hsistream.neighbours import nearest_rows
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+Ranks = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ def window_radius_px(pixels: int, nodes: int, neighbours: int) -> int:
     return max(1, ceil(sqrt(2 * neighbours * pixels / nodes) / 2))
 
 
-def window_neighbours(places: Places, features: Floats, radius_px: int, count: int) -> Rows:
+def window_neighbours(
+    places: Places, features: Floats, radius_px: int, count: int, threads: int = 1
+) -> Ranks:
     """Find the nearest nodes of every node inside a square window of its own frame.
 
     Parameters
@@ -60,10 +64,12 @@ def window_neighbours(places: Places, features: Floats, radius_px: int, count: i
         Nodes count whose y and x both differ by this much at most.
     count : int
         Neighbours of a node, itself included.
+    threads : int
+        Threads that share the nodes.
 
     Returns
     -------
-    (node, count) int64
+    (node, count) int32
         Itself, then the nearest by Euclidean distance, of equals the first;
         -1 where the window holds fewer.
 
@@ -82,27 +88,28 @@ def window_neighbours(places: Places, features: Floats, radius_px: int, count: i
             "Nodes must be sorted by frame, y and x, each on a pixel of its own, but these are "
             "not. Sort them first."
         )
-    rows = np.full((len(keys), count), -1, np.int64)
+    rows = np.full((len(keys), count), -1, np.int32)
     points = np.ascontiguousarray(features, np.float64)
-    window_nearest(points, keys, (height, width), radius_px, rows)
+    window = height, width, radius_px
+    on_threads(lambda part: window_nearest(points, keys, window, part, rows), len(keys), threads)
     return rows
 
 
-def distant_neighbours(features: Floats, listed: Rows, count: int) -> Rows:
+def distant_neighbours(features: Floats, listed: Ranks, count: int) -> Ranks:
     """Find the nearest nodes of every node that are not yet listed, anywhere.
 
     Parameters
     ----------
     features : (node, feature) float64
         Features of the nodes, finite.
-    listed : (node, rank) int64
+    listed : (node, rank) int32
         Neighbours that the nodes have, each node among its own; -1 for none.
     count : int
         Further neighbours per node.
 
     Returns
     -------
-    (node, count) int64
+    (node, count) int32
         Of equal distances, the first; -1 where there are no more nodes.
 
     Notes
@@ -114,28 +121,39 @@ def distant_neighbours(features: Floats, listed: Rows, count: int) -> Rows:
     wanted = min(count + listed.shape[1], len(features)) - 1
     found = nearest_rows(features, features, max(0, wanted), apart=(nodes, nodes)).rows
     if not count or not found.shape[1]:
-        return np.full((len(features), count), -1, np.int64)
-    known = sparse.csr_array(link_nodes([listed]))
+        return np.full((len(features), count), -1, np.int32)
+    known = _one_way(listed)
     fresh = ~np.asarray(_pairs_in(known, found), bool) & (found >= 0)
     rank = np.where(fresh, np.cumsum(fresh, axis=1) - 1, count)
     chosen = np.full((len(features), count + 1), -1, np.int64)
     np.put_along_axis(chosen, np.minimum(rank, count), found, axis=1)
-    return chosen[:, :count]
+    return chosen[:, :count].astype(np.int32)
 
 
-def link_nodes(lists: list[Rows], *, symmetric: bool = False) -> sparse.csr_array:
-    """Make an affinity (node, node) of 0 and 1 from lists of neighbours (node, rank); -1: none.
+def link_nodes(lists: list[Ranks]) -> sparse.csr_array:
+    """Link two nodes if either has the other in a list.
 
-    ``symmetric`` links two nodes if either has the other in a list.
+    Parameters
+    ----------
+    lists : list of (node, rank) int32
+        Neighbours; -1 for none.
+
+    Returns
+    -------
+    (node, node) sparse int8
+        Symmetric affinity of 0 and 1, sorted, with 5 bytes for a link.
     """
-    table = np.concatenate(lists, axis=1)
-    ends = table[table >= 0]
-    begins = np.repeat(np.arange(len(table)), (table >= 0).sum(axis=1))
-    links = sparse.csr_array((np.ones(len(ends)), (begins, ends)), shape=(len(table),) * 2)
-    links = links + links.T if symmetric else links
-    links.data[:] = 1
-    links.sort_indices()
-    return links
+    table = np.ascontiguousarray(np.concatenate(lists, axis=1), np.int32)
+    degree = np.zeros(len(table), np.int64)
+    count_links(table, degree)
+    starts = np.concatenate([[0], np.cumsum(degree)])
+    ends = np.empty(starts[-1], np.int32)
+    kept = write_links(table, starts, ends)
+    if kept.sum() < len(ends):
+        inside = np.arange(len(ends)) - np.repeat(starts[:-1], degree)
+        ends = ends[inside < np.repeat(kept, degree)]
+    starts = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)
+    return sparse.csr_array((np.ones(len(ends), np.int8), ends, starts), shape=(len(table),) * 2)
 
 
 def connect(affinity: sparse.csr_array, features: Floats) -> NodeGraph:
@@ -162,10 +180,21 @@ def connect(affinity: sparse.csr_array, features: Floats) -> NodeGraph:
             return NodeGraph(affinity, joined)
         pairs = _closest_pairs(features, member.astype(np.int64))
         cells = np.concatenate([pairs, pairs[:, ::-1]]).T
-        bridges = sparse.csr_array((np.ones(len(cells[0])), tuple(cells)), shape=affinity.shape)
+        ones = np.ones(len(cells[0]), affinity.dtype)
+        bridges = sparse.csr_array((ones, tuple(cells)), shape=affinity.shape)
         affinity = sparse.csr_array(affinity + bridges)
         affinity.sort_indices()
         joined += len(pairs)
+
+
+def _one_way(listed: Ranks) -> sparse.csr_array:
+    """Link every node to those of its list (node, rank), in no other direction."""
+    there = listed >= 0
+    begins = np.repeat(np.arange(len(listed)), there.sum(axis=1))
+    cells = begins, listed[there].astype(np.int64)
+    links = sparse.csr_array((np.ones(len(begins), np.int8), cells), shape=(len(listed),) * 2)
+    links.sort_indices()
+    return links
 
 
 def _pairs_in(links: sparse.csr_array, ends: Rows) -> NDArray[np.bool_]:

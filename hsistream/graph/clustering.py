@@ -16,31 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
-from hsistream.graph.affinity import (
-    NodeGraph,
-    Places,
-    connect,
-    distant_neighbours,
-    link_nodes,
-    window_neighbours,
-)
-from hsistream.graph.diffusion import (
-    Norm,
-    WalkSpectrum,
-    central_partition,
-    diffusion_map,
-    diffusion_times,
-    settled_time,
-    walk_spectrum,
-)
+from hsistream.graph.diffusion import central_partition, diffusion_map
+from hsistream.graph.exemplars import choose_exemplars, nearest_centres
 from hsistream.graph.merging import MergeTree, by_mass, ward_tree_of_many
 from hsistream.graph.modes import (
     Peaks,
@@ -50,102 +32,14 @@ from hsistream.graph.modes import (
     suggest_modes,
     vote,
 )
-
-Assignment = Literal["merge", "modes", "kmeans", "ward"]
-"""How nodes of a diffusion map become clusters; see :class:`NodeSettings`."""
-
-TimeRule = Literal["settled", "central"]
-"""How a time is chosen: by the eigenvalues, or as the partition that others are nearest to."""
-
-FEWEST_PAIRS = 10
-"""Eigenpairs that are found at least."""
+from hsistream.graph.nodes import Nodes, NodeSettings, Superpixels, check_settings
+from hsistream.graph.walk import Walk, start_walk
 
 TIME_FACTORS = (0.25, 1.0, 4.0)
 """Of the time that is chosen: when the walk is looked at, where it is more than once."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """Representatives of superpixels, sorted by frame, y and x.
-
-    ``places`` tell where they lie; ``features`` (node, feature) float64;
-    ``density`` (node,); ``order`` (node,) from the densest down, without
-    equals; ``regions`` (node,) their superpixel, from 0; ``masses`` (node,)
-    pixels that each stands for.
-    """
-
-    places: Places
-    features: Floats
-    density: Floats
-    order: Labels
-    regions: Labels
-    masses: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Superpixels:
-    """Pixels (region,) and mean features (region, feature) of superpixels; each has a node."""
-
-    pixels: Labels
-    means: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
-    """How nodes are clustered.
-
-    Attributes
-    ----------
-    clusters : int or None
-        Number of clusters; None takes it, and then also the time, from the
-        scores of the modes.
-    radius_px : int
-        Half the edge of the window in which nodes are linked.
-    neighbours : int
-        Nodes linked to a node inside its window, itself included; also the
-        size of the backbone around a mode.
-    distant_neighbours : int
-        Nodes linked to a node anywhere; 0 as published.
-    norm : {"pi", "unit"}
-        Length of the eigenvectors; see :func:`walk_spectrum`.
-    time : int or {"settled", "central"}
-        Steps of the walk, or how they are chosen: ``settled`` when only as many
-        eigenpairs as clusters are left; ``central``, as published, where the
-        labels are nearest to those at all other times.
-    assignment : {"merge", "modes", "kmeans", "ward"}
-        ``modes``, as published: one mode per cluster. ``merge``: more modes,
-        then the regions are joined by Ward's criterion on their mean features.
-        ``kmeans`` and ``ward`` divide the diffusion map itself.
-    modes_per_cluster : int
-        Modes that ``merge`` starts from.
-    tries : int
-        Starts of k-means.
-    seed : int
-        Of k-means.
-    """
-
-    clusters: int | None
-    radius_px: int
-    neighbours: int = 30
-    distant_neighbours: int = 3
-    norm: Norm = "pi"
-    time: int | TimeRule = "settled"
-    assignment: Assignment = "ward"
-    modes_per_cluster: int = 6
-    tries: int = 10
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """The walk on a graph of nodes, and the times at which it is looked at, (time,)."""
-
-    graph: NodeGraph
-    spectrum: WalkSpectrum
-    times: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,19 +144,6 @@ def cluster_often(
     return NodeClusterings(np.stack(found), time, walk)
 
 
-def start_walk(nodes: Nodes, settings: NodeSettings) -> Walk:
-    """Link nodes, join the components of the graph, and find its eigenpairs and times."""
-    lists = [
-        window_neighbours(nodes.places, nodes.features, settings.radius_px, settings.neighbours)
-    ]
-    if settings.distant_neighbours:
-        lists.append(distant_neighbours(nodes.features, lists[0], settings.distant_neighbours))
-    graph = connect(link_nodes(lists, symmetric=True), nodes.features)
-    size = max(FEWEST_PAIRS, (settings.clusters or 0) + 1)
-    spectrum = walk_spectrum(graph.affinity, size, settings.norm)
-    return Walk(graph, spectrum, diffusion_times(spectrum))
-
-
 def peaks_at(nodes: Nodes, walk: Walk, time: int) -> tuple[Floats, Peaks]:
     """Give the diffusion map at a time (node, k - 1), and the peaks in it."""
     places = diffusion_map(walk.spectrum, time)
@@ -293,37 +174,13 @@ def cut_superpixels(grouping: Grouping, superpixels: Superpixels, clusters: int)
     return by_mass(np.unique(voted, return_inverse=True)[1], superpixels.pixels)
 
 
-def check_settings(nodes: Nodes, settings: NodeSettings) -> None:
-    """Refuse settings without a meaning, and nodes that are none."""
-    if not len(nodes.features):
-        raise ValueError("At least one node is needed, but there are none.")
-    if settings.assignment not in get_args(Assignment):
-        raise ValueError(
-            f"assignment must be one of {get_args(Assignment)}, not {settings.assignment!r}."
-        )
-    if isinstance(settings.time, str) and settings.time not in get_args(TimeRule):
-        raise ValueError(
-            f"time must be a number of steps or one of {get_args(TimeRule)}, not {settings.time!r}."
-        )
-    for name in ("clusters", "radius_px", "neighbours", "modes_per_cluster", "tries"):
-        if getattr(settings, name) is not None and getattr(settings, name) < 1:
-            raise ValueError(f"{name} must be 1 or more, not {getattr(settings, name)}.")
-    if settings.distant_neighbours < 0 or (
-        not isinstance(settings.time, str) and settings.time < 0
-    ):
-        raise ValueError(
-            f"distant_neighbours and time must be 0 or more, not {settings.distant_neighbours} and "
-            f"{settings.time}."
-        )
-
-
 def _choose_time(
     nodes: Nodes, superpixels: Superpixels, walk: Walk, settings: NodeSettings
 ) -> tuple[int, int]:
     """Choose the time of the walk and the number of clusters."""
     asked, clusters = settings.time, settings.clusters
     if asked == "settled" and clusters is not None:
-        return settled_time(walk.spectrum, clusters, walk.times), clusters
+        return walk.time(clusters), clusters
     if isinstance(asked, int):
         time = asked
     else:
@@ -345,17 +202,18 @@ def _group(
 ) -> Grouping:
     """Group nodes at a time of the walk, as asked."""
     walk, time = moment
-    places = diffusion_map(walk.spectrum, time)
-    if settings.assignment == "ward":
-        found = ward_tree_of_many(places, nodes.masses)
-        return Grouping(np.arange(len(places)), nodes.regions, found)
-    if settings.assignment == "kmeans":
-        return Grouping(_nearest_centres(places, nodes, clusters, settings), nodes.regions, None)
+    if settings.assignment in ("ward", "kmeans"):
+        found = choose_exemplars(diffusion_map(walk.spectrum, time), nodes, settings)
+        if settings.assignment == "ward":
+            tree = ward_tree_of_many(found.places, found.masses)
+            return Grouping(found.of_node, nodes.regions, tree)
+        centres = nearest_centres(found, clusters, settings.tries, settings.seed)
+        return Grouping(centres[found.of_node], nodes.regions, None)
     modes = clusters * (settings.modes_per_cluster if settings.assignment == "merge" else 1)
     voted = partition_at(nodes, walk, time, modes, settings.neighbours)
     groups = np.unique(voted, return_inverse=True)[1]
-    tree = _merge_regions(groups, superpixels) if settings.assignment == "merge" else None
-    return Grouping(groups[nodes.regions], nodes.regions, tree)
+    merged = _merge_regions(groups, superpixels) if settings.assignment == "merge" else None
+    return Grouping(groups[nodes.regions], nodes.regions, merged)
 
 
 def _cuts(
@@ -381,14 +239,3 @@ def _merge_regions(groups: Labels, superpixels: Superpixels) -> MergeTree:
     members = sparse.csr_array((pixels, cells), shape=(len(masses), len(groups)))
     total = members @ superpixels.means
     return ward_tree_of_many(np.asarray(total) / masses[:, None], masses)
-
-
-def _nearest_centres(places: Floats, nodes: Nodes, clusters: int, settings: NodeSettings) -> Labels:
-    """Divide nodes (node,) by k-means in the diffusion map, weighted by their masses."""
-    if not places.any():  # one node, or a walk that has settled everywhere
-        return np.zeros(len(places), np.int64)
-    kinds = np.unique((places / np.abs(places).max()).round(9), axis=0)
-    size = min(clusters, len(kinds))
-    model = KMeans(size, n_init=settings.tries, random_state=settings.seed)
-    with threadpool_limits(1):
-        return np.asarray(model.fit(places, sample_weight=nodes.masses).labels_, np.int64)

@@ -11,7 +11,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, floor, log
 from typing import Literal, get_args
 
 import numpy as np
@@ -46,12 +46,13 @@ class WalkSpectrum:
 
     ``eigenvalues`` (k,) fall in magnitude, the first is 1; ``vectors``
     (node, k) are right eigenvectors, the first is 1 everywhere; ``stationary``
-    (node,) sums to 1.
+    (node,) sums to 1. Pairs below ``floor`` were not looked for.
     """
 
     eigenvalues: Floats
     vectors: Floats
     stationary: Floats
+    floor: float = 0.0
 
 
 def walk_spectrum(affinity: sparse.csr_array, size: int, norm: Norm = "pi") -> WalkSpectrum:
@@ -90,13 +91,20 @@ def walk_spectrum(affinity: sparse.csr_array, size: int, norm: Norm = "pi") -> W
     root = np.sqrt(degree)
     scaling = sparse.dia_array((1 / root[None], [0]), shape=affinity.shape)
     values, vectors = _symmetric_pairs(sparse.csr_array(scaling @ affinity @ scaling), size)
-    stationary = degree / degree.sum()
-    vectors = _fix_signs(vectors / root[:, None])
-    share = stationary if norm == "pi" else np.ones(len(root))
-    vectors /= np.sqrt(np.einsum("n,nk,nk->k", share, vectors, vectors))
+    vectors = right_eigenvectors(vectors, degree, norm)
     values[0], vectors[:, 0] = 1, 1
     values[1:] = np.clip(values[1:], -LARGEST_EIGENVALUE, LARGEST_EIGENVALUE)
-    return WalkSpectrum(values, vectors, stationary)
+    return WalkSpectrum(values, vectors, degree / degree.sum())
+
+
+def right_eigenvectors(vectors: Floats, degree: Floats, norm: Norm) -> Floats:
+    """Turn eigenvectors (node, k) of the symmetric form into those of the walk, of one length.
+
+    The entry of largest magnitude of each, of nearly equals the first, is positive.
+    """
+    found = _fix_signs(vectors / np.sqrt(degree)[:, None])
+    share = degree / degree.sum() if norm == "pi" else np.ones(len(degree))
+    return np.asarray(found / np.sqrt(np.einsum("n,nk,nk->k", share, found, found)))
 
 
 def diffusion_map(spectrum: WalkSpectrum, time: float) -> Floats:
@@ -114,7 +122,7 @@ def diffusion_map(spectrum: WalkSpectrum, time: float) -> Floats:
     (node, k - 1) float64
         Without the constant eigenvector, which tells no two nodes apart.
     """
-    return spectrum.vectors[:, 1:] * np.abs(spectrum.eigenvalues[1:]) ** time
+    return np.asarray(spectrum.vectors[:, 1:] * np.abs(spectrum.eigenvalues[1:]) ** time)
 
 
 def diffusion_times(spectrum: WalkSpectrum) -> NDArray[np.int64]:
@@ -148,9 +156,20 @@ def settled_time(spectrum: WalkSpectrum, clusters: int, times: NDArray[np.int64]
         The first time at which eigenpair ``clusters + 1`` weighs less than
         ``FADED``; the last time, if none.
     """
-    beyond = np.abs(spectrum.eigenvalues[clusters : clusters + 1])
-    faded = np.power(beyond.max(initial=0), times) < FADED
+    faded = np.power(_following(spectrum, clusters), times) < FADED
     return int(times[faded.argmax()] if faded.any() else times[-1])
+
+
+def faded_time(spectrum: WalkSpectrum, clusters: int) -> int:
+    """Choose the first time, at least 1, at which eigenpair ``clusters + 1`` weighs below ``FADED``.
+
+    Eigenvalues of 1, of components beside each other, never fade and are passed over.
+    """
+    following = _following(spectrum, clusters)
+    if following > LARGEST_EIGENVALUE:
+        below = np.abs(spectrum.eigenvalues)
+        following = float(below[below <= LARGEST_EIGENVALUE].max(initial=spectrum.floor))
+    return 1 if following <= FADED else floor(log(FADED) / log(following)) + 1
 
 
 def central_partition(partitions: Labels, weights: Floats, nodes: int) -> int:
@@ -220,9 +239,15 @@ def _fix_signs(vectors: Floats) -> Floats:
     return vectors * np.where(vectors[peaks, np.arange(vectors.shape[1])] < 0, -1.0, 1.0)
 
 
+def _following(spectrum: WalkSpectrum, clusters: int) -> float:
+    """Magnitude of the eigenvalue after that of the last cluster; the floor, if it was not found."""
+    return float(np.abs(spectrum.eigenvalues[clusters : clusters + 1]).max(initial=spectrum.floor))
+
+
 def _last_exponent(spectrum: WalkSpectrum) -> int:
     """Find the power of the base at which the walk has settled, at least 0."""
-    second = float(np.abs(spectrum.eigenvalues[1:2]).max(initial=0))
+    below = np.abs(spectrum.eigenvalues[1:])
+    second = float(below[below <= LARGEST_EIGENVALUE].max(initial=spectrum.floor))
     if second == 0:
         return 0
     steps = log(STATIONARY_SHARE * float(spectrum.stationary.min()) / 2) / log(second)

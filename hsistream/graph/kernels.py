@@ -46,16 +46,21 @@ def group_margins(
 
 @njit(nogil=True, cache=True)
 def window_nearest(
-    features: Floats, keys: Rows, extent: tuple[int, int], radius: int, out: Rows
+    features: Floats,
+    keys: Rows,
+    window: tuple[int, int, int],
+    asked: tuple[int, int],
+    out: NDArray[np.int32],
 ) -> None:
-    """Write for every node itself and the nearest nodes of its window, (node, rank).
+    """Write for every node asked itself and the nearest nodes of its window, (node, rank).
 
     ``keys`` are the nodes' places, increasing: ``(frame * height + y) * width + x``
-    with ``extent`` = (height, width). ``out`` comes filled with -1.
+    with ``window`` = (height, width, radius). ``asked`` are the first node and the end of
+    those that are written. ``out`` comes filled with -1.
     """
-    height, width = extent
+    height, width, radius = window
     gaps = np.empty(out.shape[1] - 1)
-    for node in range(len(keys)):
+    for node in range(asked[0], asked[1]):
         out[node, 0] = node
         if not len(gaps):
             continue
@@ -71,6 +76,52 @@ def window_nearest(
                     if gap < gaps[-1]:
                         insert(other, gap, out[node, 1:], gaps)
                 other += 1
+
+
+@njit(nogil=True, cache=True)
+def count_links(listed: NDArray[np.int32], degree: Rows) -> None:
+    """Count the links of every node (node,): its list (node, rank), and lists with it alone."""
+    for node in range(len(listed)):
+        for other in listed[node]:
+            if other >= 0:
+                degree[node] += 1
+                degree[other] += not _holds(listed[other], node)
+
+
+@njit(nogil=True, cache=True)
+def write_links(listed: NDArray[np.int32], starts: Rows, ends: NDArray[np.int32]) -> Rows:
+    """Write the ends of all links from ``starts`` (node + 1,) on, and give how many are distinct.
+
+    The ends of a node are sorted, and those that are there twice are left out; the rest
+    of the room of the node is not written.
+    """
+    place = starts[:-1].copy()
+    for node in range(len(listed)):
+        for other in listed[node]:
+            if other >= 0:
+                ends[place[node]] = other
+                place[node] += 1
+                if not _holds(listed[other], node):
+                    ends[place[other]] = node
+                    place[other] += 1
+    kept = np.zeros(len(listed), np.int64)
+    for node in range(len(listed)):
+        own = ends[starts[node] : starts[node + 1]]
+        own.sort()
+        for number in range(len(own)):
+            if number == 0 or own[number] != own[kept[node] - 1]:
+                own[kept[node]] = own[number]
+                kept[node] += 1
+    return kept
+
+
+@njit(nogil=True, cache=True)
+def _holds(row: NDArray[np.int32], value: int) -> bool:
+    """Tell whether a row holds a value."""
+    for each in row:
+        if each == value:
+            return True
+    return False
 
 
 @njit(nogil=True, cache=True)
@@ -175,3 +226,70 @@ def _join_cost(places: Floats, masses: Floats, first: int, second: int) -> float
         gap += (places[first, k] - places[second, k]) ** 2
     cost: float = gap * (masses[first] * masses[second] / (masses[first] + masses[second]))
     return cost
+
+
+@njit(nogil=True, cache=True)
+def add_shares(
+    landmarks: NDArray[np.int32],
+    weights: NDArray[np.floating],
+    values: NDArray[np.floating],
+    part: tuple[int, int],
+    total: Floats,
+) -> None:
+    """Add the values (node, column) of a part of the nodes to their landmarks, by their shares."""
+    for node in range(part[0], part[1]):
+        for rank in range(landmarks.shape[1]):
+            own, weight = landmarks[node, rank], weights[node, rank]
+            for column in range(values.shape[1]):
+                total[own, column] += weight * values[node, column]
+
+
+@njit(nogil=True, cache=True)
+def step_of_walk(
+    links: tuple[NDArray[np.int32], NDArray[np.int32]],
+    scale: NDArray[np.floating],
+    values: NDArray[np.floating],
+    part: tuple[int, int],
+    out: NDArray[np.floating],
+) -> None:
+    """Write ``S W S values`` for a part of the nodes, (node, column); S holds ``scale`` (node,).
+
+    ``links`` are the starts (node + 1,) and ends of the links W, which all weigh 1.
+    """
+    starts, ends = links
+    columns = values.shape[1]
+    for node in range(part[0], part[1]):
+        own = out[node]
+        own[:] = 0
+        for place in range(starts[node], starts[node + 1]):
+            other = ends[place]
+            weight = scale[other]
+            for column in range(columns):
+                own[column] += weight * values[other, column]
+        for column in range(columns):
+            own[column] *= scale[node]
+
+
+@njit(nogil=True, cache=True)
+def add_bridge(
+    shares: tuple[NDArray[np.int32], NDArray[np.floating]],
+    factors: tuple[NDArray[np.floating], float, float],
+    values: NDArray[np.floating],
+    part: tuple[int, int],
+    out: NDArray[np.floating],
+) -> None:
+    """Mix what ``out`` (node, column) holds with ``R Z values``, R the factors of nodes (node,).
+
+    ``factors`` are R, the weight of what is there, and the weight of what is added; ``shares``
+    are the landmarks and weights Z of nodes (node, rank), ``values`` (landmark, column).
+    """
+    landmarks, weights = shares
+    root, kept, added = factors
+    for node in range(part[0], part[1]):
+        for column in range(values.shape[1]):
+            out[node, column] *= kept
+        for rank in range(landmarks.shape[1]):
+            weight = added * root[node] * weights[node, rank]
+            own = landmarks[node, rank]
+            for column in range(values.shape[1]):
+                out[node, column] += weight * values[own, column]

@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
-from hsistream.graph.clustering import (
-    NodeClustering,
-    Superpixels,
-    cluster_nodes,
-)
+from hsistream.graph.clustering import NodeClustering, cluster_nodes
+from hsistream.graph.nodes import Superpixels
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs
 from hsistream.stages import describe as describe_stage

@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.graph.affinity import Places, window_radius_px
-from hsistream.graph.clustering import Nodes, NodeSettings, Superpixels, Walk, peaks_at
+from hsistream.graph.clustering import peaks_at
 from hsistream.graph.modes import choose_modes
+from hsistream.graph.nodes import Nodes, NodeSettings, Superpixels
+from hsistream.graph.walk import Walk
 from hsistream.regions.density import density_order, density_shares
 from hsistream.regions.sums import RegionSums
 from hsistream.scene.scene import Scene

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from hsistream.graph.affinity import Places
-from hsistream.graph.clustering import Nodes, Superpixels
+from hsistream.graph.nodes import Nodes, Superpixels
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

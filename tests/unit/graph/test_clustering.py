@@ -13,19 +13,15 @@ from scipy.sparse.csgraph import connected_components
 
 from hsistream.graph.affinity import Places
 from hsistream.graph.clustering import (
-    Assignment,
-    Nodes,
-    NodeSettings,
-    Superpixels,
-    TimeRule,
     cluster_nodes,
     cluster_often,
     cut_superpixels,
     partition_at,
     peaks_at,
-    start_walk,
 )
 from hsistream.graph.modes import choose_modes
+from hsistream.graph.nodes import Assignment, Nodes, NodeSettings, Superpixels, TimeRule
+from hsistream.graph.walk import start_walk
 from hsistream.regions.density import (
     density_order,
     density_scale,

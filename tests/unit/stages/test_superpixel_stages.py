@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 
 from hsistream.config import Execution, RunConfig
 from hsistream.consensus.projections import unit_length
-from hsistream.graph.clustering import Superpixels
+from hsistream.graph.nodes import Superpixels
 from hsistream.pipeline import run
 from hsistream.regions.density import density_scale, kernel_density, neighbour_distances
 from hsistream.regions.representatives import choose_representatives

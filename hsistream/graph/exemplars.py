@@ -1,0 +1,95 @@
+"""Few places that stand for many nodes, so that joining them two by two stays cheap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from hsistream.graph.bridge import content_keys
+from hsistream.graph.nodes import Nodes, NodeSettings
+from hsistream.graph.parts import on_threads
+from hsistream.neighbours import nearest_rows
+
+ALONE = 6000
+"""Up to this many nodes each stands for itself."""
+
+EXEMPLARS = 2000
+"""Places that stand for more nodes than that."""
+
+SAMPLE = 20_000
+"""Nodes from which these are learnt."""
+
+ROUNDS = 10
+"""Rounds of k-means; places need not be exact."""
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplars:
+    """Places (exemplar, coordinate) and masses (exemplar,), and that of each node, (node,)."""
+
+    places: Floats
+    masses: Floats
+    of_node: Labels
+
+
+def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Exemplars:
+    """Let few places stand for the nodes of a diffusion map: the means of k-means on a sample.
+
+    Parameters
+    ----------
+    places : (node, coordinate) float64
+        Diffusion map.
+    nodes : Nodes
+        The nodes; the sample is chosen by what they hold, whatever their order.
+    settings : NodeSettings
+        Seed and threads.
+
+    Returns
+    -------
+    Exemplars
+        The nodes themselves, if they are no more than ``ALONE``. None is without mass.
+    """
+    if len(places) <= ALONE:
+        return Exemplars(places, nodes.masses, np.arange(len(places)))
+    keys = content_keys(nodes.features, nodes.places)
+    sample = np.ascontiguousarray(places[np.argsort(keys, kind="stable")[:SAMPLE]])
+    kinds = np.unique(sample, axis=0)
+    centres = kinds if len(kinds) <= EXEMPLARS else _means(sample, settings.seed)
+    own = nearest_exemplars(places, centres, settings.threads)
+    mass = np.bincount(own, nodes.masses, minlength=len(centres))
+    used = mass > 0
+    return Exemplars(centres[used], mass[used], (np.cumsum(used) - 1)[own])
+
+
+def nearest_exemplars(places: Floats, exemplars: Floats, threads: int = 1) -> Labels:
+    """Find the exemplar nearest to each node, (node,); of equals, the first."""
+
+    def nearest(part: tuple[int, int]) -> Labels:
+        return nearest_rows(places[slice(*part)], exemplars, 1).rows[:, 0]
+
+    return np.concatenate(on_threads(nearest, len(places), threads))
+
+
+def nearest_centres(found: Exemplars, clusters: int, tries: int, seed: int) -> Labels:
+    """Divide exemplars (exemplar,) by k-means, weighted by their masses."""
+    if not found.places.any():  # one node, or a walk that has settled everywhere
+        return np.zeros(len(found.places), np.int64)
+    kinds = np.unique((found.places / np.abs(found.places).max()).round(9), axis=0)
+    model = KMeans(min(clusters, len(kinds)), n_init=tries, random_state=seed)
+    with threadpool_limits(1):
+        return np.asarray(model.fit(found.places, sample_weight=found.masses).labels_, np.int64)
+
+
+def _means(sample: Floats, seed: int) -> Floats:
+    """Find the means of k-means on a sample."""
+    starts = np.random.default_rng((seed, 12)).choice(len(sample), EXEMPLARS, replace=False)
+    model = KMeans(EXEMPLARS, init=sample[np.sort(starts)], n_init=1, max_iter=ROUNDS)
+    with threadpool_limits(1):
+        return np.asarray(np.unique(model.fit(sample).cluster_centers_, axis=0))
