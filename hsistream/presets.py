@@ -20,7 +20,8 @@ _UMAE_TRAINING: Mapping[str, Any] = {
 
 _PAPER_GRAPH: Mapping[str, Any] = {
     # windows alone, and a mode per cluster at the time where clusterings agree
-    "distant_neighbours": 0,
+    "alpha": 0.0,
+    "features": "bands",
     "norm": "unit",
     "time": "central",
     "assignment": "modes",

@@ -180,8 +180,17 @@ class GraphSection(Section):
     """Of the distances to the nearest pixels: the scale of the density."""
     radius_px: Annotated[int, Field(ge=1)] | None = None
     """Half the window of a node; None: as wide as holds twice the neighbours."""
-    distant_neighbours: Annotated[int, Field(ge=0, le=100)] = 3
+    distant_neighbours: Annotated[int, Field(ge=0, le=100)] = 0
     """Nearest nodes anywhere in the scene, besides those of the window."""
+    alpha: Annotated[float, Field(ge=0, le=0.95)] = 0.4
+    """Chance that a step of the walk leads over a landmark to a node of any frame."""
+    landmarks: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """Points of feature space that nodes share; None: one for 100 nodes, from 200 to 2,000."""
+    nearest_landmarks: Annotated[int, Field(ge=1, le=50)] = 5
+    """Landmarks that a node has a share in."""
+    features: Literal["scores", "bands"] = "scores"
+    """What nodes are compared by, where there is no network: principal components of unit-norm
+    spectra (``views.l2_components``), or all bands of them."""
     norm: Literal["pi", "unit"] = "pi"
     """Length of eigenvectors: 1 under the stationary distribution, or as vectors."""
     time: Literal["settled", "central"] | Annotated[int, Field(ge=0)] = "settled"
@@ -196,6 +205,21 @@ class GraphSection(Section):
     """Modes per cluster, where they are merged."""
     reference_pixels: Annotated[int, Field(ge=1000, le=100_000)] = 25_000
     """Sample of pixels against which densities are measured: all pixels of a small scene."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether nodes are compared by scores, where there is no network."""
+        return self.features == "scores"
+
+    def landmark_count(self, nodes: int) -> int:
+        """Count the landmarks of so many nodes.
+
+        Examples
+        --------
+        >>> [GraphSection().landmark_count(nodes) for nodes in (1_000, 50_000, 10**6)]
+        [200, 500, 2000]
+        """
+        return self.landmarks or min(max(nodes // 100, 200), 2000)
 
 
 class DgcSection(Section):

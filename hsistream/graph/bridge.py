@@ -125,9 +125,7 @@ def choose_landmarks(
         return np.unique(model.fit(chosen).cluster_centers_, axis=0)
 
 
-def share_landmarks(
-    features: Floats, landmarks: Floats, nearest: int, threads: int = 1
-) -> Shares:
+def share_landmarks(features: Floats, landmarks: Floats, nearest: int, threads: int = 1) -> Shares:
     """Share every node among its nearest landmarks.
 
     Parameters

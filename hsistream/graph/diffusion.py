@@ -161,7 +161,7 @@ def settled_time(spectrum: WalkSpectrum, clusters: int, times: NDArray[np.int64]
 
 
 def faded_time(spectrum: WalkSpectrum, clusters: int) -> int:
-    """Choose the first time, at least 1, at which eigenpair ``clusters + 1`` weighs below ``FADED``.
+    """Choose the first time, from 1 on, at which eigenpair ``clusters + 1`` is below ``FADED``.
 
     Eigenvalues of 1, of components beside each other, never fade and are passed over.
     """
@@ -240,7 +240,7 @@ def _fix_signs(vectors: Floats) -> Floats:
 
 
 def _following(spectrum: WalkSpectrum, clusters: int) -> float:
-    """Magnitude of the eigenvalue after that of the last cluster; the floor, if it was not found."""
+    """Tell the eigenvalue after that of the last cluster; the floor, if it was not found."""
     return float(np.abs(spectrum.eigenvalues[clusters : clusters + 1]).max(initial=spectrum.floor))
 
 

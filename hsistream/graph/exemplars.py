@@ -63,7 +63,7 @@ def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Ex
     kinds = np.unique(sample, axis=0)
     centres = kinds if len(kinds) <= EXEMPLARS else _means(sample, settings.seed)
     own = nearest_exemplars(places, centres, settings.threads)
-    mass = np.bincount(own, nodes.masses, minlength=len(centres))
+    mass = np.bincount(own, nodes.masses, minlength=len(centres)).astype(np.float64)
     used = mass > 0
     return Exemplars(centres[used], mass[used], (np.cumsum(used) - 1)[own])
 

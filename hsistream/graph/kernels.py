@@ -59,12 +59,12 @@ def window_nearest(
     those that are written. ``out`` comes filled with -1.
     """
     height, width, radius = window
-    gaps = np.empty(out.shape[1] - 1)
+    gaps, rows = np.empty(out.shape[1] - 1), np.empty(out.shape[1] - 1, np.int64)
     for node in range(asked[0], asked[1]):
         out[node, 0] = node
         if not len(gaps):
             continue
-        gaps[:] = np.inf
+        gaps[:], rows[:] = np.inf, -1
         y, x = keys[node] // width % height, keys[node] % width
         for row in range(max(y - radius, 0), min(y + radius, height - 1) + 1):
             start = keys[node] - x + (row - y) * width
@@ -74,8 +74,9 @@ def window_nearest(
                 if other != node:
                     gap = squared_gap(features[node], features[other])
                     if gap < gaps[-1]:
-                        insert(other, gap, out[node, 1:], gaps)
+                        insert(other, gap, rows, gaps)
                 other += 1
+        out[node, 1:] = rows
 
 
 @njit(nogil=True, cache=True)
@@ -116,9 +117,9 @@ def write_links(listed: NDArray[np.int32], starts: Rows, ends: NDArray[np.int32]
 
 
 @njit(nogil=True, cache=True)
-def _holds(row: NDArray[np.int32], value: int) -> bool:
+def _holds(row: NDArray[np.integer], value: int) -> bool:
     """Tell whether a row holds a value."""
-    for each in row:
+    for each in row:  # noqa: SIM110  # any() over a generator is not compiled
         if each == value:
             return True
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 PARTS = 8
@@ -27,7 +28,7 @@ def parts_of(nodes: int, count: int = PARTS) -> list[Part]:
     ends = [0]
     for number in range(count):
         ends.append(ends[-1] + size + (number < longer))
-    return [part for part in zip(ends[:-1], ends[1:], strict=True) if part[0] < part[1]]
+    return [part for part in pairwise(ends) if part[0] < part[1]]
 
 
 def on_threads(work: Callable[[Part], Found], nodes: int, threads: int) -> list[Found]:

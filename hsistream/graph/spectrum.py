@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ MOST_ROUNDS = 40
 """Rounds of a block, at most; each is ``DEGREE`` products."""
 
 Floats = NDArray[np.float64]
-Vectors = NDArray[np.floating]
+Vectors = NDArray[Any]  # float32 or float64, as the walk has many nodes or few
 Rows = NDArray[np.int64]
 
 
@@ -68,7 +69,7 @@ class JumpingWalk:
     @property
     def degree(self) -> Floats:
         """Links of every node, (node,)."""
-        return np.diff(self.links.indptr).astype(np.float64)
+        return np.asarray(np.diff(self.links.indptr), np.float64)
 
     def margin(self, tolerance: float) -> float:
         """Tell above which eigenvalue pairs are kept; below, they may live inside one frame."""
@@ -84,7 +85,8 @@ class JumpingWalk:
         shares, mass = self.bridge.shares, self.bridge.mass[:, None]
         weights = shares.weights.astype(dtype, copy=False)
         links = self.links.indptr.astype(np.int32, copy=False), self.links.indices
-        factors = root, dtype(1 - self.alpha), dtype(self.alpha)
+        factors = root, dtype(1 - self.alpha).item(), dtype(self.alpha).item()
+        scale = 1 / root
 
         def multiply(values: Vectors) -> Vectors:
             values = np.ascontiguousarray(values, dtype)
@@ -93,7 +95,7 @@ class JumpingWalk:
             total = total.astype(dtype)
 
             def one(part: tuple[int, int]) -> None:
-                step_of_walk(links, 1 / root, values, part, out)
+                step_of_walk(links, scale, values, part, out)
                 add_bridge((shares.landmarks, weights), factors, total, part, out)
 
             on_threads(one, self.nodes, self.threads)
@@ -118,9 +120,7 @@ def joint_components(walk: JumpingWalk) -> tuple[int, Rows]:
     member = of_landmark[shares.landmarks[:, 0]]
     begins = np.repeat(member, np.diff(walk.links.indptr)) if groups > 1 else member[:0]
     ends = member[walk.links.indices] if groups > 1 else member[:0]
-    linked = sparse.coo_array(
-        (np.ones(len(ends), np.int8), (begins, ends)), shape=(groups, groups)
-    )
+    linked = sparse.coo_array((np.ones(len(ends), np.int8), (begins, ends)), shape=(groups, groups))
     found, of_group = connected_components(linked.tocsr(), directed=False)
     return int(found), np.asarray(of_group[member], np.int64)
 
@@ -233,7 +233,7 @@ def _orthonormal(block: Vectors) -> Vectors:
 
 def _without(vectors: Vectors, known: Vectors) -> Vectors:
     """Take the directions of orthonormal vectors out of others."""
-    return vectors - known @ _gram(known, vectors).astype(vectors.dtype)
+    return np.asarray(vectors - known @ _gram(known, vectors).astype(vectors.dtype))
 
 
 def _gram(first: Vectors, second: Vectors) -> Floats:
@@ -247,4 +247,4 @@ def _gram(first: Vectors, second: Vectors) -> Floats:
 
 def _squares(vectors: Vectors) -> Floats:
     """Sum of squares of every column, in float64."""
-    return np.einsum("nk,nk->k", vectors, vectors, dtype=np.float64)
+    return np.asarray(np.einsum("nk,nk->k", vectors, vectors, dtype=np.float64))

@@ -169,7 +169,7 @@ def _jumping(nodes: Nodes, graph: NodeGraph, settings: NodeSettings) -> Walk:
 
 
 def _component_vectors(degree: Floats, component: Labels) -> Floats:
-    """Give orthonormal eigenvectors of the components (node, component), the stationary one first."""
+    """Give orthonormal eigenvectors of components (node, component), the stationary one first."""
     count = int(component.max()) + 1
     mass = np.sqrt(np.bincount(component, degree))
     turned = linalg.qr(np.column_stack([mass, np.eye(count)[:, : count - 1]]))[0]

@@ -1,23 +1,13 @@
-"""The superpixels in numbers: their means, and the densest pixels of each.
-
-Densities are measured against a reference sample, the same for all tiles; it
-holds all pixels of a small scene. Features are latents on a common scale where
-there is a network, and spectra otherwise, both of unit length.
-"""
+"""The superpixels in numbers: their means, and the densest pixels of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.illumination import feature_count, illuminated
-from hsistream.regions.density import density_scale, kernel_density, neighbour_distances
 from hsistream.regions.representatives import choose_representatives
 from hsistream.regions.sums import RegionSums
 from hsistream.runs import LATENTS, SUPERPIXELS, RunDirectory
@@ -26,51 +16,24 @@ from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import GraphSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
-from hsistream.stages import encode as encode_stage
-from hsistream.stages import statistics as statistics_stage
-from hsistream.stages import views as views_stage
+from hsistream.stages import reference as reference_table
+from hsistream.stages.reference import (
+    Reference,
+    feature_size,
+    load_reference,
+    make_reference,
+    place_keys,
+    tile_features,
+)
 from hsistream.stages.segment import first_id
-from hsistream.stages.statistics import Constants
 from hsistream.stores.raster import RasterStore
-from hsistream.stores.tables import Table, read_table, write_table
-from hsistream.tiles import Tile, Window, strips, within
+from hsistream.stores.tables import Table, write_table
+from hsistream.tiles import Tile, Window
 
 TABLE = "regions"
-REFERENCE = "reference"
 
 NODE_COLUMNS = ("frame", "row", "column", "region", "mass", "density", "features")
 """What the table keeps of each node."""
-
-LEAST_LENGTH = 1e-6
-"""Vectors that are shorter are divided by this instead of by their length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """The reference sample, sorted by place, and how features are made.
-
-    ``features`` (pixel, feature); ``keys`` (pixel,) number its places; ``density``
-    (pixel,) are theirs, and ``scale`` that of all; ``centre`` and ``spread``
-    (latent,) put latents on a common scale, and are empty where features are spectra.
-    """
-
-    features: NDArray[np.float32]
-    keys: NDArray[np.int64]
-    density: NDArray[np.float64]
-    scale: float
-    centre: NDArray[np.float64]
-    spread: NDArray[np.float64]
-
-    def rows(
-        self, scene: Scene, tile: Tile, inner: Window, known: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
-        """Find the known pixels of a part of a tile in the sample, (pixel,); -1 if not there."""
-        row, column = np.nonzero(known)
-        row += inner[0].start + tile.core[0].start
-        column += inner[1].start + tile.core[1].start
-        keys = place_keys(scene, tile.frame, row, column)
-        found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[found] == keys, found, -1)
 
 
 def run(context: Context) -> None:
@@ -79,7 +42,7 @@ def run(context: Context) -> None:
     RasterStore(context.run.superpixels_uri).check_complete(scene.frames, SUPERPIXELS)
     if config.encoder is not None:
         RasterStore(context.run.latents_uri).check_complete(scene.frames, LATENTS)
-    write_table(context.run.table(REFERENCE), _make_reference(context))
+    write_table(context.run.table(reference_table.TABLE), make_reference(context))
     task = partial(
         describe_tile,
         scene=scene,
@@ -100,8 +63,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     fixed = config.segment.tile_px
     edge = min(fixed, scene.longest_side)
     strip = min(scene.chunk_px, edge) * edge
-    spectral = feature_count(config.statistics.illumination, scene.bands)
-    features = spectral if config.encoder is None else encode_stage.latent_count(scene, config)
+    features = feature_size(scene, config)
     sample = min(config.graph.reference_pixels, reservoir_pixels(scene, config))
     regions = config.segment.count(scene.valid_pixels)
     nodes = regions * config.graph.representatives
@@ -110,12 +72,12 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         task={
             "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
             "features of a strip": 4 * 4 * strip * features,
-            "distances": 64 * 2**20 + 16 * strip * config.graph.neighbours,
-            "reference sample": 12 * sample * features,
+            "distances of a strip": 16 * strip * (config.graph.neighbours + 1),
             "superpixels and densities": 40 * edge**2,
         },
         driver={
-            "reference sample": 24 * sample * features,
+            "reference sample, and its groups": 36 * sample * features,
+            "distances": 64 * 2**20,
             "spectra of the reservoir": 2 * reservoir_pixels(scene, config) * features * 4,
             "nodes and superpixels": 24 * (nodes + regions) * features,
         },
@@ -138,12 +100,12 @@ def describe_tile(
     reference, name = load_reference(run, fingerprint), scene.frames[tile.frame].name
     ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
     index = np.where(ids >= 0, ids - first_id(tile, scene, segment_px), -1)
-    read = partial(_features, tile, scene, run, reference)
-    sums = RegionSums.empty(int(index.max()) + 1, reference.features.shape[1])
+    read = partial(tile_features, tile, scene, run, reference)
+    sums = RegionSums.empty(int(index.max()) + 1, reference.size)
     density = np.zeros(index.shape)
     for inner, known, features in read(index >= 0):
-        rows = reference.rows(scene, tile, inner, known)
-        density[inner][known] = _densities(features, rows, reference, settings.neighbours)
+        keys = place_keys(scene, tile.frame, *places_of(tile, inner, known))
+        density[inner][known] = reference.densities(features, keys, settings.neighbours)
         sums += RegionSums.from_pixels(index[inner][known], features, len(sums.count))
     nodes = choose_representatives(index.ravel(), density.ravel(), settings.representatives)
     chosen = np.isin(np.arange(index.size), nodes.pixels).reshape(index.shape)
@@ -164,16 +126,12 @@ def describe_tile(
     }
 
 
-def _densities(
-    features: NDArray[np.float32], rows: NDArray[np.int64], reference: Reference, neighbours: int
-) -> NDArray[np.float64]:
-    """Densities (pixel,) of pixels with features; those of the sample, by ``rows``, are known."""
-    found = reference.density[rows]
-    other = rows < 0
-    if other.any():
-        near = neighbour_distances(features[other], reference.features, neighbours)
-        found[other] = kernel_density(near, reference.scale)
-    return found
+def places_of(
+    tile: Tile, inner: Window, known: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns (pixel,) in the frame of the known pixels of a part of a tile."""
+    row, column = np.nonzero(known)
+    return row + inner[0].start + tile.core[0].start, column + inner[1].start + tile.core[1].start
 
 
 def region_numbers(
@@ -184,122 +142,9 @@ def region_numbers(
     return np.asarray(first[tile] + within_tile)
 
 
-@lru_cache(maxsize=4)
-def load_reference(run: RunDirectory, fingerprint: str) -> Reference:
-    """Read the reference sample once per process; the fingerprint tells runs apart."""
-    table = read_table(run.table(REFERENCE))
-    return Reference(
-        table["features"],
-        table["keys"],
-        table["density"],
-        float(table["scale"]),
-        table["centre"],
-        table["spread"],
-    )
-
-
-def _make_reference(context: Context) -> Table:
-    """Choose the reference sample from the reservoir, and measure the scale of the density."""
-    settings, run = context.config.graph, context.run
-    table = read_table(run.table(statistics_stage.RESERVOIR))
-    centre = spread = np.zeros(0)
-    if context.config.encoder is None:
-        features = _spectral(table["spectra"].T, views_stage.load_constants(run, (), ""))
-    else:
-        latents = read_table(run.table(encode_stage.TABLE))["reservoir"].T
-        centre = latents.mean(axis=1, dtype=np.float64)
-        spread = latents.std(axis=1, dtype=np.float64, ddof=min(1, latents.shape[1] - 1))
-        features = _latent(latents, centre, spread)
-    rows = _chosen_rows(features.shape[1], settings.reference_pixels, context.config.seed)
-    sample = np.ascontiguousarray(features[:, rows].T)
-    near = neighbour_distances(sample, sample, settings.neighbours, own=np.arange(len(sample)))
-    scale = density_scale(near, settings.percentile)
-    return {
-        "features": sample,
-        "keys": place_keys(context.scene, table["frame"], table["row"], table["column"])[rows],
-        "density": kernel_density(near, scale),
-        "scale": np.asarray(scale),
-        "centre": centre,
-        "spread": spread,
-    }
-
-
-def _chosen_rows(available: int, wanted: int, seed: int) -> NDArray[np.int64]:
-    """Choose rows of the reservoir at random, in order; all if there are no more than wanted."""
-    if available <= wanted:
-        return np.arange(available)
-    return np.sort(np.random.default_rng((seed, 7)).choice(available, wanted, replace=False))
-
-
-def _features(
-    tile: Tile,
-    scene: Scene,
-    run: RunDirectory,
-    reference: Reference,
-    wanted: NDArray[np.bool_],
-) -> Iterator[tuple[Window, NDArray[np.bool_], NDArray[np.float32]]]:
-    """Yield (place within the tile, wanted pixels there, their features) for strips of a tile."""
-    for strip in strips(tile.core, scene.chunk_px):
-        inner = within(strip, tile.core)
-        known = wanted[inner]
-        if known.any():
-            yield inner, known, _read(tile.frame, strip, known, scene, run, reference).T
-
-
-def _read(
-    frame: int,
-    window: Window,
-    known: NDArray[np.bool_],
-    scene: Scene,
-    run: RunDirectory,
-    reference: Reference,
-) -> NDArray[np.float32]:
-    """Read the features of the known pixels of a window, (feature, pixel)."""
-    if not len(reference.centre):
-        constants = views_stage.load_constants(run, (), "")
-        return _spectral(scene.read(frame, window)[:, known], constants)
-    name = scene.frames[frame].name
-    latents = RasterStore(run.latents_uri).read(name, LATENTS, window, leading=1)
-    return _latent(latents[:, known].astype(np.float32), reference.centre, reference.spread)
-
-
-def _spectral(raw: NDArray[Any], constants: Constants) -> NDArray[np.float32]:
-    """Turn spectra (band, pixel) as stored into features of unit length, (feature, pixel)."""
-    good = raw[constants.good]
-    found = illuminated(constants.illumination, good, constants.wavelengths_nm)
-    return _unit(found.astype(np.float32))
-
-
-def _latent(
-    latents: NDArray[np.float32], centre: NDArray[np.float64], spread: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Put latents (latent, pixel) on a common scale, and give them unit length."""
-    scale = np.where(spread > 0, spread, 1).astype(np.float32)
-    return _unit((latents - centre.astype(np.float32)[:, None]) / scale[:, None])
-
-
-def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide the columns of values (feature, pixel) by their length."""
-    length = np.sqrt(np.einsum("fp,fp->p", values, values))
-    return np.asarray(values / np.maximum(length, LEAST_LENGTH), np.float32)
-
-
-def place_keys(
-    scene: Scene,
-    frame: NDArray[np.integer[Any]] | int,
-    row: NDArray[np.integer[Any]],
-    column: NDArray[np.integer[Any]],
-) -> NDArray[np.int64]:
-    """Give places a number by frame, row and column, in this order."""
-    sizes = [frame.shape[0] * frame.shape[1] for frame in scene.frames]
-    widths = np.asarray([frame.shape[1] for frame in scene.frames])
-    before = np.concatenate([[0], np.cumsum(sizes)])
-    return np.asarray(before[frame] + row.astype(np.int64) * widths[frame] + column)
-
-
 def _joined(parts: list[NDArray[np.float32]], reference: Reference) -> NDArray[np.float32]:
     """Join the features of nodes, (node, feature); a tile without data has none."""
-    return np.concatenate([np.zeros((0, reference.features.shape[1]), np.float32), *parts])
+    return np.concatenate([np.zeros((0, reference.size), np.float32), *parts])
 
 
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:

@@ -28,9 +28,9 @@ from hsistream.stores.tables import Table, read_table, write_table
 def run(context: Context) -> None:
     """Cluster the superpixels by a walk between their densest pixels."""
     context.notify(StageStarted("cluster", 1))
-    config, table = context.config, read_table(context.run.table(describe_stage.TABLE))
+    table = read_table(context.run.table(describe_stage.TABLE))
     nodes, superpixels = read_nodes(table), read_superpixels(table)
-    settings = node_settings(config, context.scene, len(nodes.order))
+    settings = node_settings(context, len(nodes.order))
     found = cluster_nodes(nodes, superpixels, settings)
     warn_of_few(len(np.unique(found.labels)), found.clusters, context.notify)
     settings = replace(settings, clusters=found.clusters)

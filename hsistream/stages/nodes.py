@@ -11,23 +11,26 @@ from hsistream.graph.clustering import peaks_at
 from hsistream.graph.modes import choose_modes
 from hsistream.graph.nodes import Nodes, NodeSettings, Superpixels
 from hsistream.graph.walk import Walk
-from hsistream.regions.density import density_order, density_shares
+from hsistream.regions.density import density_shares
 from hsistream.regions.sums import RegionSums
 from hsistream.scene.scene import Scene
+from hsistream.stages import Context
 from hsistream.stores.tables import Table
 
 
 def read_nodes(table: Table) -> Nodes:
     """Read the nodes, and sort them by their density."""
     density = density_shares(table["density"])
+    places = Places(
+        table["frame"].astype(np.int64),
+        np.stack([table["row"], table["column"]], axis=1).astype(np.int64),
+    )
+    # of equals, the first in its frame is denser, whatever the order of the frames
     return Nodes(
-        Places(
-            table["frame"].astype(np.int64),
-            np.stack([table["row"], table["column"]], axis=1).astype(np.int64),
-        ),
+        places,
         table["features"].astype(np.float64),
         density,
-        density_order(density),
+        np.lexsort((places.frame, *places.pixels.T[::-1], -density)),
         table["region"].astype(np.int64),
         table["mass"],
     )
@@ -39,9 +42,9 @@ def read_superpixels(table: Table) -> Superpixels:
     return Superpixels(sums.count, sums.means())
 
 
-def node_settings(config: RunConfig, scene: Scene, nodes: int) -> NodeSettings:
+def node_settings(context: Context, nodes: int) -> NodeSettings:
     """Take what the graph is to be from the configuration."""
-    asked = config.graph
+    config, scene, asked = context.config, context.scene, context.config.graph
     return NodeSettings(
         clusters=config.cluster.clusters,
         radius_px=asked.radius_px or window_radius_px(scene.valid_pixels, nodes, asked.neighbours),
@@ -53,6 +56,10 @@ def node_settings(config: RunConfig, scene: Scene, nodes: int) -> NodeSettings:
         modes_per_cluster=asked.modes,
         tries=config.cluster.starts,
         seed=config.seed,
+        alpha=asked.alpha,
+        landmarks=asked.landmark_count(nodes),
+        nearest_landmarks=asked.nearest_landmarks,
+        threads=context.threads,
     )
 
 

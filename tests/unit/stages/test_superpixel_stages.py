@@ -19,6 +19,7 @@ from hsistream.runs import CONFIDENCE_STEPS, NO_LABEL, SUPERPIXELS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import describe as describe_stage
+from hsistream.stages import reference as reference_table
 from hsistream.stages import scene_tiles
 from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
@@ -39,6 +40,7 @@ def cut(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
         ("cluster.clusters", 3),
         ("segment.tile_px", SEGMENT_PX),
         ("graph.neighbours", 8),
+        ("graph.features", "bands"),
     ]
     config = RunConfig.make("s2dl", settings=settings)
     folder = tmp_path_factory.mktemp("cut") / "run"
@@ -108,7 +110,7 @@ def test_densities_are_those_among_all_pixels_of_a_small_scene(
     near = neighbour_distances(spectra, spectra, settings.neighbours, own=np.arange(len(spectra)))
     scale = density_scale(near, settings.percentile)
     density = kernel_density(near, scale)
-    assert float(read_table(cut.table(describe_stage.REFERENCE))["scale"]) == pytest.approx(
+    assert float(read_table(cut.table(reference_table.TABLE))["scale"]) == pytest.approx(
         scale, rel=1e-4
     )
     nodes = read_table(cut.table(describe_stage.TABLE))
@@ -173,7 +175,7 @@ def test_few_reference_pixels_give_about_the_same_densities(scene: Scene, tmp_pa
     settings = [("cluster.clusters", 3), ("graph.reference_pixels", 1000)]
     exact = run(scene, RunConfig.make("s2dl", settings=settings[:1]), tmp_path / "all")
     rough = run(scene, RunConfig.make("s2dl", settings=settings), tmp_path / "few")
-    assert len(read_table(rough.table(describe_stage.REFERENCE))["features"]) == 1000
+    assert len(read_table(rough.table(reference_table.TABLE))["features"]) == 1000
     found, expected = (
         dict(zip(zip(t["frame"], t["row"], t["column"], strict=True), t["density"], strict=True))
         for t in (read_table(each.table(describe_stage.TABLE)) for each in (rough, exact))
