@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from hsistream.graph.diffusion import central_partition, diffusion_map
-from hsistream.graph.exemplars import choose_exemplars, nearest_centres
+from hsistream.graph.diffusion import central_partition, diffusion_map, suggest_pairs
+from hsistream.graph.exemplars import choose_exemplars, nearest_centres, nearest_exemplars
 from hsistream.graph.merging import MergeTree, by_mass, ward_tree_of_many
 from hsistream.graph.modes import (
     Peaks,
@@ -32,6 +32,7 @@ from hsistream.graph.modes import (
     suggest_modes,
     vote,
 )
+from hsistream.graph.new_frames import Placement, joined_placements
 from hsistream.graph.nodes import Nodes, NodeSettings, Superpixels, check_settings
 from hsistream.graph.walk import Walk, start_walk
 
@@ -44,14 +45,22 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Groups of nodes (node,), their superpixels (node,), and the tree that merges the groups.
+    """Groups of nodes (node,), their superpixels (node,), and how groups become clusters.
 
-    Without a tree the groups are the clusters.
+    A ``tree`` merges the groups to any number; without one, ``division`` (group,) are their
+    clusters. ``places`` (group, coordinate) are those of the groups in the diffusion map,
+    where it is the map that is divided.
     """
 
     groups: Labels
     regions: Labels
     tree: MergeTree | None
+    division: Labels
+    places: Floats | None = None
+
+    def kinds(self, clusters: int) -> Labels:
+        """Label groups, (group,); as many labels as clusters at most."""
+        return self.division if self.tree is None else self.tree.cut(clusters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,11 @@ class NodeClustering:
     walk: Walk
     grouping: Grouping
 
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Tell how new nodes are labelled by their places in the map."""
+        return (place_groups(self.grouping, [self.clusters], self.labels[None], self.time),)
+
 
 @dataclass(frozen=True, slots=True)
 class NodeClusterings:
@@ -76,6 +90,7 @@ class NodeClusterings:
     labels: Labels
     time: int
     walk: Walk
+    placements: tuple[Placement, ...]
 
 
 def cluster_nodes(nodes: Nodes, superpixels: Superpixels, settings: NodeSettings) -> NodeClustering:
@@ -104,7 +119,7 @@ def cluster_nodes(nodes: Nodes, superpixels: Superpixels, settings: NodeSettings
 
     Notes
     -----
-    Time is quadratic in the number of nodes, memory is not.
+    Time grows about as the number of nodes, but for links across the scene.
     """
     check_settings(nodes, settings)
     walk = start_walk(nodes, settings)
@@ -136,18 +151,22 @@ def cluster_often(
     check_settings(nodes, settings)
     walk = start_walk(nodes, settings)
     time, _ = _choose_time(nodes, superpixels, walk, settings)
-    found = [
-        labels
-        for factor in TIME_FACTORS
-        for labels in _cuts(nodes, superpixels, (walk, int(factor * time)), sizes, settings)
-    ]
-    return NodeClusterings(np.stack(found), time, walk)
+    labels, placements = [], []
+    for factor in TIME_FACTORS:
+        moment = walk, int(factor * time)
+        found = [*_cuts(nodes, superpixels, moment, sizes, settings)]
+        labels += [each for _, each in found]
+        placements += [
+            place_groups(grouping, [size], each[None], moment[1])
+            for size, (grouping, each) in zip(sizes, found, strict=True)
+        ]
+    return NodeClusterings(np.stack(labels), time, walk, joined_placements(placements))
 
 
 def peaks_at(nodes: Nodes, walk: Walk, time: int) -> tuple[Floats, Peaks]:
     """Give the diffusion map at a time (node, k - 1), and the peaks in it."""
     places = diffusion_map(walk.spectrum, time)
-    return places, density_peaks(places, nodes.density, nodes.order)
+    return places, density_peaks(places, nodes.density, nodes.order, walk.threads)
 
 
 def partition_at(
@@ -168,10 +187,48 @@ def cut_superpixels(grouping: Grouping, superpixels: Superpixels, clusters: int)
 
     Where the grouping has no tree, ``clusters`` has no effect.
     """
-    tree = grouping.tree
-    labels = grouping.groups if tree is None else tree.cut(clusters)[grouping.groups]
+    labels = grouping.kinds(clusters)[grouping.groups]
     voted = vote(grouping.regions, labels, len(superpixels.pixels))
     return by_mass(np.unique(voted, return_inverse=True)[1], superpixels.pixels)
+
+
+def place_groups(grouping: Grouping, sizes: Sequence[int], labels: Labels, time: int) -> Placement:
+    """Tell how nodes of new frames are labelled by their places in the map of a time.
+
+    Parameters
+    ----------
+    grouping : Grouping
+        Groups with places.
+    sizes : sequence of int
+        Numbers of clusters of each cut.
+    labels : (cut, region) int64
+        Labels that superpixels have got.
+    time : int
+        Of the map.
+
+    Returns
+    -------
+    Placement
+        A group that no superpixel has got the label of takes that of the nearest other.
+
+    Raises
+    ------
+    ValueError
+        If groups have no places in the map, as those of modes.
+    """
+    if grouping.places is None:
+        raise ValueError("Groups of modes have no place in the diffusion map of their own.")
+    found = []
+    for size, final in zip(sizes, labels, strict=True):
+        kinds = grouping.kinds(size)
+        voted = vote(grouping.regions, kinds[grouping.groups], labels.shape[1])
+        number = np.full(int(kinds.max()) + 1, -1, np.int64)
+        number[voted] = final
+        there = np.flatnonzero(number[kinds] >= 0)
+        nearest = nearest_exemplars(grouping.places, grouping.places[there])
+        found.append(kinds[there][nearest] if len(there) < len(kinds) else kinds)
+        found.append(number)
+    return Placement(time, grouping.places, tuple(found[::2]), tuple(found[1::2]))
 
 
 def _choose_time(
@@ -179,7 +236,8 @@ def _choose_time(
 ) -> tuple[int, int]:
     """Choose the time of the walk and the number of clusters."""
     asked, clusters = settings.time, settings.clusters
-    if asked == "settled" and clusters is not None:
+    if asked == "settled" and (clusters is not None or walk.bridge is not None):
+        clusters = clusters or suggest_pairs(walk.spectrum, settings.most)
         return walk.time(clusters), clusters
     if isinstance(asked, int):
         time = asked
@@ -206,14 +264,16 @@ def _group(
         found = choose_exemplars(diffusion_map(walk.spectrum, time), nodes, settings)
         if settings.assignment == "ward":
             tree = ward_tree_of_many(found.places, found.masses)
-            return Grouping(found.of_node, nodes.regions, tree)
+            none = np.zeros(len(found.places), np.int64)
+            return Grouping(found.of_node, nodes.regions, tree, none, found.places)
         centres = nearest_centres(found, clusters, settings.tries, settings.seed)
-        return Grouping(centres[found.of_node], nodes.regions, None)
+        return Grouping(found.of_node, nodes.regions, None, centres, found.places)
     modes = clusters * (settings.modes_per_cluster if settings.assignment == "merge" else 1)
     voted = partition_at(nodes, walk, time, modes, settings.neighbours)
     groups = np.unique(voted, return_inverse=True)[1]
     merged = _merge_regions(groups, superpixels) if settings.assignment == "merge" else None
-    return Grouping(groups[nodes.regions], nodes.regions, merged)
+    every = np.arange(groups.max() + 1)
+    return Grouping(groups[nodes.regions], nodes.regions, merged, every)
 
 
 def _cuts(
@@ -222,13 +282,13 @@ def _cuts(
     moment: tuple[Walk, int],
     sizes: Sequence[int],
     settings: NodeSettings,
-) -> Iterator[Labels]:
-    """Yield the labels of superpixels (region,) for several numbers of groups at one time."""
+) -> Iterator[tuple[Grouping, Labels]]:
+    """Yield groupings and labels of superpixels (region,) for several numbers of groups."""
     largest = _group(nodes, superpixels, moment, max(sizes), settings)
     for size in sizes:
         fits = largest.tree is not None or size == max(sizes)
         grouping = largest if fits else _group(nodes, superpixels, moment, size, settings)
-        yield cut_superpixels(grouping, superpixels, size)
+        yield grouping, cut_superpixels(grouping, superpixels, size)
 
 
 def _merge_regions(groups: Labels, superpixels: Superpixels) -> MergeTree:

@@ -172,6 +172,19 @@ def faded_time(spectrum: WalkSpectrum, clusters: int) -> int:
     return 1 if following <= FADED else floor(log(FADED) / log(following)) + 1
 
 
+def suggest_pairs(spectrum: WalkSpectrum, most: int) -> int:
+    """Suggest a number of clusters: where the eigenvalues fall by most, from 2 to ``most``.
+
+    Examples
+    --------
+    >>> known = WalkSpectrum(np.array([1.0, 0.98, 0.97, 0.8, 0.79]), np.ones((1, 5)), np.ones(1))
+    >>> suggest_pairs(known, 12)
+    3
+    """
+    values = np.append(np.abs(spectrum.eigenvalues), spectrum.floor)[: most + 1]
+    return 2 + int((values[1:-1] - values[2:]).argmax()) if len(values) > 2 else 1
+
+
 def central_partition(partitions: Labels, weights: Floats, nodes: int) -> int:
     """Choose the partition that all others are nearest to, by variation of information.
 

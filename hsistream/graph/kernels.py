@@ -126,17 +126,17 @@ def _holds(row: NDArray[np.integer], value: int) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def denser_nodes(places: Floats, order: Rows, gaps: Floats, donors: Rows) -> None:
-    """Write for every node the nearest denser one and its squared distance, (node,) each.
+def denser_nodes(places: Floats, order: Rows, asked: Rows, gaps: Floats, donors: Rows) -> None:
+    """Write for nodes the nearest denser one and its squared distance, (node,) each.
 
     ``places`` is (coordinate, node) in the order of density, the densest first;
     ``order`` (node,) are the nodes' numbers, and of donors at one distance the
-    smaller number wins. The densest node gets the distance to the farthest,
-    and itself.
+    smaller number wins. ``asked`` are the places in this order that are written. The densest
+    node, always written, gets the distance to the farthest, and itself.
     """
     size = places.shape[1]
     block = np.empty(BLOCK)
-    for i in range(size):
+    for i in asked:
         best, donor = np.inf, i
         for first in range(0, i, BLOCK):
             width = min(BLOCK, i - first)

@@ -19,9 +19,22 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from hsistream.graph.kernels import denser_nodes, spread_labels
 from hsistream.neighbours import nearest_rows
+
+MANY_NODES = 6000
+"""From here on the donors of nodes are looked for among their nearest first."""
+
+NEAREST_COUNTS = (16, 128, 1024)
+"""How many nearest nodes are looked at, one after the other."""
+
+QUERIES_AT_ONCE = 4_000_000
+"""Nodes times their nearest that are looked at together."""
+
+ROUNDING = 1e-12
+"""Relative difference of distances that counts as none."""
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -42,7 +55,7 @@ class Peaks:
     scores: Floats
 
 
-def density_peaks(places: Floats, density: Floats, order: Rows) -> Peaks:
+def density_peaks(places: Floats, density: Floats, order: Rows, threads: int = 1) -> Peaks:
     """Find for every node the nearest denser one.
 
     Parameters
@@ -53,6 +66,8 @@ def density_peaks(places: Floats, density: Floats, order: Rows) -> Peaks:
         Density of the nodes.
     order : (node,) int64
         Nodes from the densest down, without equals.
+    threads : int
+        Threads that share the work.
 
     Returns
     -------
@@ -61,10 +76,17 @@ def density_peaks(places: Floats, density: Floats, order: Rows) -> Peaks:
 
     Notes
     -----
-    Memory is that of the map once more; time is quadratic in the nodes.
+    Most nodes have a denser one among their nearest; these are looked for in a tree, more
+    and more of them. Only the few that are left are compared with all that are denser, so
+    that time grows about as that of the tree. Memory is that of the map twice more.
     """
     gaps, donors = np.empty(len(order)), np.empty(len(order), np.int64)
-    denser_nodes(np.ascontiguousarray(places[order].T), order, gaps, donors)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    left = np.arange(len(order))
+    for count in NEAREST_COUNTS if len(order) > MANY_NODES else ():
+        left = _near_donors(places, rank, (left, count), (gaps, donors), threads)
+    denser_nodes(np.ascontiguousarray(places[order].T), order, rank[left], gaps, donors)
     return Peaks(order, donors, density * np.sqrt(gaps))
 
 
@@ -172,6 +194,31 @@ def suggest_modes(scores: Floats) -> int:
     above, below = falling[1:-1], falling[2:]
     smallest = np.finfo(float).tiny
     return 2 + int((np.maximum(above, smallest) / np.maximum(below, smallest)).argmax())
+
+
+def _near_donors(
+    places: Floats, rank: Rows, asked: tuple[Rows, int], out: tuple[Floats, Rows], threads: int
+) -> Rows:
+    """Find donors among the nearest nodes, and give the nodes (left,) that have none there.
+
+    ``rank`` (node,) counts denser nodes; ``asked`` are nodes and how many are near; ``out``
+    takes squared distances and donors. A donor as far as the last that is near does not
+    count: there may be others beside it.
+    """
+    nodes, count = asked
+    tree = cKDTree(places, balanced_tree=False, compact_nodes=False)
+    found = np.zeros(len(nodes), np.bool_)
+    for first in range(0, len(nodes), QUERIES_AT_ONCE // count):
+        part = slice(first, first + QUERIES_AT_ONCE // count)
+        own = nodes[part]
+        distances, near = tree.query(places[own], count, workers=threads)
+        denser = rank[near] < rank[own][:, None]
+        best = np.where(denser, distances, np.inf).min(axis=1)
+        equal = denser & (distances <= best[:, None])
+        donor = np.where(equal, near, len(places)).min(axis=1)
+        found[part] = best < distances[:, -1] * (1 - ROUNDING)
+        out[0][own], out[1][own] = best**2, donor
+    return nodes[~found]
 
 
 def _local_backbones(places: Floats, modes: Rows, neighbours: int) -> Rows:

@@ -23,6 +23,7 @@ POSITIVE = (
     "neighbours",
     "modes_per_cluster",
     "tries",
+    "most",
     "landmarks",
     "nearest_landmarks",
     "threads",
@@ -91,6 +92,8 @@ class NodeSettings:
         Starts of k-means.
     seed : int
         Of k-means, and of landmarks.
+    most : int
+        Largest number of clusters that may be suggested.
     alpha : float
         Chance that a step leads over a landmark to a node of any frame; 0 as
         published, where only links lead on.
@@ -112,6 +115,7 @@ class NodeSettings:
     modes_per_cluster: int = 6
     tries: int = 10
     seed: int = 0
+    most: int = 12
     alpha: float = 0.0
     landmarks: int = 500
     nearest_landmarks: int = 5

@@ -54,7 +54,8 @@ class Walk:
     """The walk on a graph of nodes, and the times at which it is looked at, (time,).
 
     Without jumps there is no ``bridge`` and one component; with jumps ``component`` (node,)
-    numbers the parts of the scene that no step leads between.
+    numbers the parts of the scene that no step leads between. ``threads`` share what is
+    looked for in it.
     """
 
     graph: NodeGraph
@@ -62,6 +63,7 @@ class Walk:
     times: Labels
     bridge: Bridge | None
     component: Labels
+    threads: int = 1
 
     @property
     def components(self) -> int:
@@ -98,7 +100,7 @@ def start_walk(nodes: Nodes, settings: NodeSettings) -> Walk:
     size = max(FEWEST_PAIRS, (settings.clusters or 0) + 1)
     spectrum = walk_spectrum(graph.affinity, size, settings.norm)
     none = np.zeros(len(nodes.order), np.int64)
-    return Walk(graph, spectrum, diffusion_times(spectrum), None, none)
+    return Walk(graph, spectrum, diffusion_times(spectrum), None, none, settings.threads)
 
 
 def frame_returns(nodes: Nodes, walk: Walk) -> Floats:
@@ -132,7 +134,7 @@ def jumping_spectrum(
     """
     exact = walk.nodes <= EXACT_NODES
     tolerance = TOLERANCE if exact else TOLERANCE_OF_MANY
-    known, clusters = _component_vectors(walk.degree, component), settings.clusters or 1
+    known, clusters = _component_vectors(walk.degree, component), settings.clusters or settings.most
     size, most = max(FEWEST_PAIRS, 2 * clusters), max(MOST_PAIRS, clusters + 1)
     while True:
         values, vectors = leading_pairs(walk, known, size, start, tolerance)
@@ -165,7 +167,8 @@ def _jumping(nodes: Nodes, graph: NodeGraph, settings: NodeSettings) -> Walk:
     walk = JumpingWalk(graph.affinity, bridge, settings.alpha, settings.threads)
     _, component = joint_components(walk)
     spectrum = jumping_spectrum(walk, component, keys, settings)
-    return Walk(graph, spectrum, diffusion_times(spectrum), bridge, component)
+    times = diffusion_times(spectrum)
+    return Walk(graph, spectrum, times, bridge, component, settings.threads)
 
 
 def _component_vectors(degree: Floats, component: Labels) -> Floats:

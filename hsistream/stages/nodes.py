@@ -56,6 +56,7 @@ def node_settings(context: Context, nodes: int) -> NodeSettings:
         modes_per_cluster=asked.modes,
         tries=config.cluster.starts,
         seed=config.seed,
+        most=config.cluster.most,
         alpha=asked.alpha,
         landmarks=asked.landmark_count(nodes),
         nearest_landmarks=asked.nearest_landmarks,
