@@ -162,9 +162,9 @@ class PaintedFrame:
         rows, columns = core
         outer = slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1)
         pure = self.materials(outer) == np.arange(MATERIALS)[:, None, None]
-        thirds = pure.astype(np.float32) / 9
-        thirds = thirds[:, :-2] + thirds[:, 1:-1] + thirds[:, 2:]
-        return np.asarray(thirds[..., :-2] + thirds[..., 1:-1] + thirds[..., 2:])
+        ninths = pure.astype(np.float32) / 9
+        ninths = ninths[:, :-2] + ninths[:, 1:-1] + ninths[:, 2:]
+        return np.asarray(ninths[..., :-2] + ninths[..., 1:-1] + ninths[..., 2:])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
