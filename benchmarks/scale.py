@@ -4,16 +4,17 @@ Writes painted scenes of known truth (kept in --folder, and used again), runs th
 command line on each, and prints one line per scene and method: size, superpixels
 and nodes, seconds, peak memory of all processes and what the plan had promised,
 agreement with the truth over all pixels and over the first frame, which is the
-same in all scenes, and seconds and MiB of every stage. At the end stand the
-peaks of every method as ratios to those of its smallest scene. Layouts are real
-where HSISTREAM_DATA names the folder of the scenes, and synthetic otherwise.
-Without a method, scenes are written and nothing else.
+same in all scenes, and seconds and MiB of every stage. At the end stand peak and
+processor seconds per pixel of every method as ratios to those of its smallest
+scene. Layouts are real where HSISTREAM_DATA names the folder of the scenes, and
+synthetic otherwise. Without a method, scenes are written and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -40,8 +41,8 @@ REGIONS = "regions"
 """Table of the runs that have superpixels."""
 
 HEADER = (
-    "method           frames    Mpx  superpx    nodes  total s  peak MiB  promised    ARI  frame0"
-    "  stage s/MiB"
+    "method           frames    Mpx  superpx    nodes  total s  processor s  peak MiB  promised"
+    "    ARI  frame0  stage s/MiB"
 )
 
 
@@ -55,6 +56,7 @@ class Result:
     superpixels: int
     nodes: int
     elapsed_s: float
+    processor_s: float
     peak_bytes: int
     promised_bytes: int
     ari: float
@@ -129,9 +131,9 @@ def measure(method: str, count: int, uri: Path, asked: argparse.Namespace) -> Re
     run = uri.with_name(f"{uri.stem}-{method}.run")
     shutil.rmtree(run, ignore_errors=True)
     promised = json.loads(command("plan", uri, "--json", *options(method, asked))[0])
-    started = time.perf_counter()
+    started, before_s = time.perf_counter(), processor_seconds()
     _, peak = command("cluster", uri, "--run", run, "--json", *options(method, asked))
-    elapsed_s = time.perf_counter() - started
+    elapsed_s, processor_s = time.perf_counter() - started, processor_seconds() - before_s
     tables = [contingency(run, frame) for frame in frames_of(count, asked)]
     superpixels, nodes = graph_size(RunDirectory(run))
     result = Result(
@@ -141,6 +143,7 @@ def measure(method: str, count: int, uri: Path, asked: argparse.Namespace) -> Re
         superpixels=superpixels,
         nodes=nodes,
         elapsed_s=elapsed_s,
+        processor_s=processor_s,
         peak_bytes=peak,
         promised_bytes=promised["peak_bytes"],
         ari=score_table(sum(tables, Contingency.empty())).ari,
@@ -150,6 +153,12 @@ def measure(method: str, count: int, uri: Path, asked: argparse.Namespace) -> Re
     if not asked.keep:
         shutil.rmtree(run)
     return result
+
+
+def processor_seconds() -> float:
+    """Processor time of all programs that were started and have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def options(method: str, asked: argparse.Namespace) -> list[str]:
@@ -185,21 +194,21 @@ def line(of: Result) -> str:
     )
     return (
         f"{of.method:<16} {of.frames:6} {of.pixels / 1e6:6.1f} {of.superpixels:8} {of.nodes:8} "
-        f"{of.elapsed_s:8.1f} {of.peak_bytes >> 20:9} {of.promised_bytes >> 20:9} {of.ari:6.3f} "
-        f"{of.ari_first:7.3f}  {stages}"
+        f"{of.elapsed_s:8.1f} {of.processor_s:12.1f} {of.peak_bytes >> 20:9} "
+        f"{of.promised_bytes >> 20:9} {of.ari:6.3f} {of.ari_first:7.3f}  {stages}"
     )
 
 
 def growth(method: str, found: list[Result]) -> str:
-    """Compare peaks, and seconds for each pixel, with those of the smallest scene."""
+    """Compare peaks, and processor seconds per pixel, with those of the smallest scene."""
     first = found[0]
     cells = [
         f"{each.frames} frames {each.peak_bytes / first.peak_bytes:.2f} and "
-        f"{each.elapsed_s / each.pixels * first.pixels / first.elapsed_s:.2f}"
+        f"{each.processor_s / each.pixels * first.pixels / first.processor_s:.2f}"
         for each in found[1:]
     ]
     least = f"{first.frames} frame{'s' if first.frames > 1 else ''}"
-    return f"{method}, peak and seconds per pixel in those of {least}: {', '.join(cells)}"
+    return f"{method}, peak and processor seconds per pixel in those of {least}: {', '.join(cells)}"
 
 
 if __name__ == "__main__":
