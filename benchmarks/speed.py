@@ -93,7 +93,7 @@ def read_seconds(uri: Path, threads: int) -> float:
 def command(*arguments: object) -> tuple[str, int]:
     """Run the command line; return its output and the peak memory of its processes."""
     line = [sys.executable, "-m", "hsistream", *map(str, arguments)]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     peak, stop = [0], threading.Event()
 
     def watch() -> None:
@@ -107,10 +107,10 @@ def command(*arguments: object) -> tuple[str, int]:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    output, _ = process.communicate()
+    output, complaints = process.communicate()
     stop.set()
     if process.returncode:
-        sys.exit(f"{' '.join(line)} ended with {process.returncode}")
+        sys.exit(f"{' '.join(line)} ended with {process.returncode}: {complaints[-2000:].strip()}")
     return output, peak[0]
 
 

@@ -81,7 +81,9 @@ class SyntheticFrame:
         outer = grow(window, 1, self.shape)
         shares = np.eye(self.classes, dtype=np.float32)[self.materials(outer)]
         mixed = ndimage.uniform_filter(shares, (3, 3, 1), mode="nearest")[within(window, outer)]
-        spectra = np.tensordot(_spectra(self.bands, self.classes, self.seed), mixed, ([0], [2]))
+        spectra = np.tensordot(
+            smooth_spectra(self.bands, self.classes, self.seed), mixed, ([0], [2])
+        )
         noise = self._noise(window)
         brightness = 1 + 0.08 * noise[-1]
         values = self.gain * spectra * brightness + self.noise * noise[:-1]
@@ -131,7 +133,7 @@ class SyntheticFrame:
         """Draw unit noise, (band + 1, y, x), tied to its place and not to the window."""
         noise = np.empty((self.bands + 1, *size(window)), np.float32)
         for tile in TileGrid(self.shape, NOISE_TILE_PX):
-            shared = _overlap(tile.core, window)
+            shared = overlap(tile.core, window)
             if shared is None:
                 continue
             key = (self.seed, self.number, tile.row, tile.column)
@@ -167,8 +169,21 @@ def synthetic_frames(
     ]
 
 
-def _spectra(bands: int, classes: int, seed: int) -> NDArray[np.float32]:
-    """Smooth reflectance spectra, (class, band), from 0.05 to 0.7."""
+def smooth_spectra(bands: int, classes: int, seed: int) -> NDArray[np.float32]:
+    """Draw smooth reflectance spectra.
+
+    Parameters
+    ----------
+    bands, classes : int
+        Number of bands and of spectra.
+    seed : int
+        Same seed, same spectra.
+
+    Returns
+    -------
+    (class, band) float32
+        Reflectance, from 0.05 to 0.7.
+    """
     rng = np.random.default_rng((seed, 7))
     walks = rng.standard_normal((classes, bands)).cumsum(axis=1)
     smooth = ndimage.gaussian_filter1d(walks, max(1.0, bands / 20), axis=1, mode="nearest")
@@ -176,6 +191,31 @@ def _spectra(bands: int, classes: int, seed: int) -> NDArray[np.float32]:
     level = rng.uniform(0.15, 0.6, (classes, 1))
     unit = (smooth - low) / np.maximum(high - low, 1e-9)
     return np.asarray(0.05 + level * (0.25 + 0.75 * unit), np.float32)
+
+
+def overlap(first: Window, second: Window) -> Window | None:
+    """Intersect two windows.
+
+    Parameters
+    ----------
+    first, second : Window
+        Windows of one frame.
+
+    Returns
+    -------
+    Window or None
+        What both hold; None where they do not meet.
+
+    Examples
+    --------
+    >>> overlap((slice(0, 5), slice(0, 5)), (slice(3, 9), slice(1, 2)))
+    (slice(3, 5, None), slice(1, 2, None))
+    """
+    rows = slice(max(first[0].start, second[0].start), min(first[0].stop, second[0].stop))
+    columns = slice(max(first[1].start, second[1].start), min(first[1].stop, second[1].stop))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return None
+    return rows, columns
 
 
 def _hash_unit(row: NDArray[np.intp], column: NDArray[np.intp], stream: int) -> NDArray[np.float64]:
@@ -188,15 +228,6 @@ def _hash_unit(row: NDArray[np.intp], column: NDArray[np.intp], stream: int) -> 
         mixed *= np.uint64(0xBF58476D1CE4E5B9)
         mixed ^= mixed >> np.uint64(29)
     return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
-
-
-def _overlap(first: Window, second: Window) -> Window | None:
-    """Intersect two windows; None where they do not meet."""
-    rows = slice(max(first[0].start, second[0].start), min(first[0].stop, second[0].stop))
-    columns = slice(max(first[1].start, second[1].start), min(first[1].stop, second[1].stop))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return None
-    return rows, columns
 
 
 def _utm_wkt() -> str:
