@@ -69,9 +69,9 @@ class LabelChanges:
         for axis in (0, 1):
             reach = list(inner)
             reach[axis] = slice(inner[axis].start, inner[axis].stop + 1)
-            pairs = np.moveaxis(labels[tuple(reach)], axis, 0)
-            seconds = core[axis].start + np.arange(1, len(pairs))
-            found += cls._between(pairs[:-1], pairs[1:], seconds % tile_px == 0, no_data)
+            lines = np.moveaxis(labels[tuple(reach)], axis, 0)
+            seconds = core[axis].start + np.arange(1, len(lines))
+            found += cls._between(lines[:-1], lines[1:], seconds % tile_px == 0, no_data)
         return found
 
     @classmethod
