@@ -13,11 +13,13 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 import hsistream as hs
+from hsistream.config import parse_setting
 from hsistream.readers.labels import read_labels
 
 SCENES = ("salinasA", "salinas150", "samson", "muufl90", "moffett50", "hysu", "enmap_potsdam")
@@ -32,9 +34,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="settings, section.key=value")
     parser.add_argument("--metric", default="oa", choices=["oa", "ari", "nmi", "aa", "mean_iou"])
     asked = parser.parse_args()
-    if "HSISTREAM_DATA" not in os.environ:
-        sys.exit("HSISTREAM_DATA must name the folder of the scenes.")
-    folder = Path(os.environ["HSISTREAM_DATA"])
+    folder = data_folder()
     print(f"| {asked.metric} | " + " | ".join(asked.scenes) + " | mean | by seed |")
     print("|---" * (len(asked.scenes) + 3) + "|")
     for method in asked.methods:
@@ -48,15 +48,24 @@ def main() -> None:
         print(row(method, found), flush=True)
 
 
+def data_folder() -> Path:
+    if "HSISTREAM_DATA" not in os.environ:
+        sys.exit("HSISTREAM_DATA must name the folder of the scenes.")
+    return Path(os.environ["HSISTREAM_DATA"])
+
+
+def configured(method: str, seed: int, clusters: int, settings: Sequence[str]) -> hs.RunConfig:
+    """Ask for a method, with settings as ``section.key=value``."""
+    given = [("seed", seed), ("cluster.clusters", clusters), *map(parse_setting, settings)]
+    return hs.RunConfig.make(method, settings=given)
+
+
 def score(path: Path, method: str, seed: int, asked: argparse.Namespace, scratch: str) -> float:
     uri = Path(scratch) / f"{path.stem}.zarr"
     scene = hs.Scene.open(uri) if uri.exists() else hs.ingest(hs.open_sources([path]), uri)
     truth = read_labels(path, "gt")
     classes = len(np.unique(truth["gt"][truth["gt"] > 0]))
-    from hsistream.config import parse_setting
-
-    settings = [("seed", seed), ("cluster.clusters", classes), *map(parse_setting, asked.set)]
-    config = hs.RunConfig.make(method, settings=settings)
+    config = configured(method, seed, classes, asked.set)
     run = hs.run(scene, config, Path(scratch) / f"{path.stem}-{method}-{seed}")
     return float(hs.evaluate(run.path, truth).to_json()[asked.metric])
 

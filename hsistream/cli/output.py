@@ -17,16 +17,21 @@ from hsistream.errors import ConfigError
 from hsistream.pipeline import StageStatus
 from hsistream.planning import Plan
 from hsistream.presets import PRESETS
+from hsistream.report.facts import SeamSummary, describe_seams
 from hsistream.report.scores import Scores
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages.label import cluster_pixels
+from hsistream.stages.report import seam_summary
 from hsistream.stages.statistics import brightness_advice
 
 MIB = 2**20
 FRAMES_SHOWN = 12
 RESOLVED = ("prototypes = ", "least = ")
 """Beginnings of settings that are filled in from others."""
+
+NOTABLE_RATIO = 1.1
+"""How much more often labels must change at seams than elsewhere to be told."""
 
 PIPED_WIDTH = 200
 """Columns of a table that no terminal shows."""
@@ -122,6 +127,9 @@ def run(of: RunDirectory) -> None:
         for label, pixels in enumerate(found["cluster_pixels"])
     ]
     table(["cluster", "pixels", "share"], rows)
+    seams = seam_summary(of)
+    if seams and seams.changes.ratio > NOTABLE_RATIO:
+        say(f"note: {describe_seams(seams)} A larger segment.tile_px leaves fewer seams.")
 
 
 def run_facts(of: RunDirectory) -> dict[str, Any]:
@@ -139,6 +147,21 @@ def run_facts(of: RunDirectory) -> dict[str, Any]:
         "elapsed_s": round(sum(stage.elapsed_s for stage in manifest.stages.values()), 3),
         "peak_bytes": max(stage.peak_bytes for stage in manifest.stages.values()),
         "warnings": list(manifest.warnings),
+        "seams": seam_facts(seam_summary(of)),
+    }
+
+
+def seam_facts(of: SeamSummary | None) -> dict[str, Any] | None:
+    """Describe label changes at seams as plain values; None where there is no seam."""
+    if of is None:
+        return None
+    changes = of.changes
+    return {
+        "tile_px": of.tile_px,
+        **asdict(changes),
+        "seam_rate": changes.seam_rate,
+        "inner_rate": changes.inner_rate,
+        "ratio": changes.ratio if changes.inner_changes else None,
     }
 
 

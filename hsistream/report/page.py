@@ -27,6 +27,7 @@ from hsistream.report.facts import (
     counted,
     describe_ending,
     describe_merging,
+    describe_seams,
     format_area,
     format_bytes,
     format_duration,
@@ -142,6 +143,7 @@ def render_page(facts: PageFacts, run_name: str) -> str:
         losses_box=LOSSES_BOX,
         checks_box=CHECKS_BOX,
         merging=merging,
+        seams=facts.seams and describe_seams(facts.seams),
         prototype_script=Markup(_packaged("prototypes.js")),
         score_names=SCORES,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.consensus.landmarks import Partition, label_pixels
+from hsistream.regions.seams import LabelChanges
 from hsistream.runs import (
     CONFIDENCE,
     CONFIDENCE_STEPS,
@@ -27,12 +29,16 @@ from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
 from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.seams import measure_seams, seam_bytes
 from hsistream.stages.statistics import valid_pixels
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, Window, size
 
 TABLE = "labels"
+
+SEAMS = "seams"
+"""Fields of the label changes at the seams of superpixels."""
 
 
 def run(context: Context) -> None:
@@ -49,12 +55,23 @@ def label_tiles(context: Context, task: TileFunction) -> None:
     tiles = context.tiles(context.tile_px)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(clusters))
-    write_table(context.run.table(TABLE), _collect(ledger, tiles, context.scene, clusters))
+    table = _collect(ledger, tiles, context.scene, clusters)
+    if context.config.has_superpixels:
+        seams = measure_seams(context.run, context.scene, context.config.segment.tile_px)
+        table[SEAMS] = np.asarray(astuple(seams))
+    write_table(context.run.table(TABLE), table)
 
 
 def cluster_pixels(run: RunDirectory) -> NDArray[np.int64]:
     """Read how many pixels each cluster of a finished run has, (cluster,)."""
     return np.asarray(read_table(run.table(TABLE))["pixels"].sum(axis=0))
+
+
+def seam_changes(run: RunDirectory) -> LabelChanges | None:
+    """Read how often labels change at the seams of superpixels; None where there are none."""
+    table = read_table(run.table(TABLE))
+    found = LabelChanges(*table[SEAMS].tolist()) if SEAMS in table else LabelChanges()
+    return found if found.seam_pairs else None
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -64,7 +81,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"codes, and decoding": 4 * books * pixels, "labels": 24 * pixels},
-        driver={},
+        driver={"labels at seams": seam_bytes(scene)} if config.has_superpixels else {},
         disk_bytes=2 * scene.pixels,
     )
 

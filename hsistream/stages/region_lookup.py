@@ -15,6 +15,7 @@ from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import TABLE as CLUSTERS
 from hsistream.stages.label import label_tiles, write_labels
+from hsistream.stages.seams import seam_bytes
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table
 from hsistream.tiles import Tile
@@ -50,7 +51,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"superpixels, and decoding": 32 * pixels, "labels": 32 * pixels},
-        driver={"labels of superpixels": 16 * regions},
+        driver={"labels of superpixels": 16 * regions, "labels at seams": seam_bytes(scene)},
         disk_bytes=2 * scene.pixels,
     )
 

@@ -15,6 +15,7 @@ from hsistream.report.facts import (
     FramePicture,
     MergeSummary,
     PageFacts,
+    SeamSummary,
     StageSummary,
     TrainingSummary,
 )
@@ -106,6 +107,7 @@ def page_facts(
         scores=scores,
         training=training_summary(run, config),
         merging=merge_summary(config, clusters),
+        seams=seam_summary(run),
     )
 
 
@@ -139,6 +141,12 @@ def merge_summary(config: RunConfig, clusters: Table) -> MergeSummary | None:
         labels=clusters["lookup"],
         pixels=clusters["usage"],
     )
+
+
+def seam_summary(run: RunDirectory) -> SeamSummary | None:
+    """Tell how often labels change where superpixels were cut; None where no seam is."""
+    changes = label_stage.seam_changes(run)
+    return None if changes is None else SeamSummary(run.config().segment.tile_px, changes)
 
 
 def scene_facts(scene: Scene) -> dict[str, str]:

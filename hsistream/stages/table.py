@@ -100,7 +100,7 @@ LANDMARKS = (
     ),
     Stage(
         name="label",
-        version=1,
+        version=2,
         needs=("cluster",),
         sections=(),
         writes=("labels.zarr", "labels.npz"),
@@ -185,7 +185,7 @@ DIFFUSION = (
     ),
     Stage(
         name="label",
-        version=1,
+        version=2,
         needs=("cluster",),
         sections=(),
         writes=("labels.zarr", "labels.npz"),

@@ -12,15 +12,18 @@ import pytest
 from PIL import Image
 
 from hsistream.errors import StoreError
+from hsistream.regions.seams import LabelChanges
 from hsistream.report.facts import (
     ClusterSummary,
     FramePicture,
     MergeSummary,
     PageFacts,
+    SeamSummary,
     StageSummary,
     TrainingSummary,
     describe_ending,
     describe_merging,
+    describe_seams,
     format_area,
 )
 from hsistream.report.page import LARGE_FRAMES, _packaged, render_page, write_page
@@ -364,3 +367,17 @@ def test_the_end_of_a_training_is_told(ending: str, steps: int, said: str) -> No
 def test_what_prototypes_were_merged_by_is_told() -> None:
     said = describe_merging(replace(some_merging(), measure="diffusion"), 3)
     assert said.endswith("by where they meet in the scene and how alike they are.")
+
+
+def test_label_changes_at_seams_are_told_where_there_are_seams() -> None:
+    facts = some_facts()
+    assert "neighbours differ" not in render_page(facts, "run")
+    seams = SeamSummary(64, LabelChanges(100, 12, 1000, 100))
+    page = render_page(replace(facts, seams=seams), "run")
+    check(page)
+    assert describe_seams(seams) in page
+
+
+def test_seams_are_not_compared_with_labels_that_change_nowhere_else() -> None:
+    said = describe_seams(SeamSummary(64, LabelChanges(100, 12, 1000, 0)))
+    assert said.endswith("the labels of 12.0% of all neighbours differ, elsewhere of 0.0%.")
