@@ -21,6 +21,7 @@ from hsistream.planning import Plan, plan
 from hsistream.scene.cuts import Cut, densest_cuts
 from hsistream.scene.ingest import IngestOptions, ingest
 from hsistream.scene.scene import Scene
+from hsistream.sections import TrainingSection
 from hsistream.tiles import area
 
 SIDES_PX = (16, 32, 64, 128, 256)
@@ -33,12 +34,12 @@ PIXELS_PER_CLUSTER = 20
 """Pixels that a run needs for each cluster."""
 
 SAMPLED = 4
-"""Of so many pixels of wide squares, one is in the reservoir, as in a scene that is large."""
+"""Of so many pixels one is in the reservoir, as in a large scene, where there are enough."""
 
-WIDE_PX = 128
-"""Side of a wide square."""
+SAMPLED_PX = 10_000
+"""Below, all pixels are in the reservoir, as in a small scene."""
 
-TRAINING_S = 1.5
+TRAINING_S = 1.0
 """Time for the steps of a training, in each run."""
 
 STEPS = (4, 24)
@@ -99,11 +100,7 @@ def _measurements(
             if spent_s + longest_s(found, _pixels(cuts)) > BUDGET_S:
                 break
         pace = found[-1].pace if found else Pace()
-        asked = _lessened(config, cuts, pace)
-        if side_px >= WIDE_PX and _pixels(cuts) < scene.pixels:
-            reservoir = asked.reservoir.model_copy(update={"pixels": _pixels(cuts) // SAMPLED})
-            asked = asked.model_copy(update={"reservoir": reservoir})
-        found.append(_measure(cuts, asked, alike))
+        found.append(_measure(cuts, _lessened(config, cuts, pace), alike))
         if last:
             break
     return found
@@ -115,27 +112,28 @@ def _pixels(cuts: Sequence[Cut]) -> int:
 
 
 def _lessened(config: RunConfig, cuts: Sequence[Cut], pace: Pace) -> RunConfig:
-    """Ask the same of cuts as of their scene, but for fewer steps, and superpixels as dense."""
-    scene, training = cuts[0].scene, config.training
+    """Ask the same of cuts as of their scene, but less where that has an amount of its own."""
+    scene, pixels = cuts[0].scene, _pixels(cuts)
+    groups, superpixels = config.statistics.groups, config.segment.superpixels
+    grouped = {cut.header.name: groups[scene.frames[cut.frame].name] for cut in cuts if groups}
+    sampled = pixels // SAMPLED if SAMPLED_PX < pixels < scene.pixels else pixels
+    changes: dict[str, dict[str, Any]] = {
+        "statistics": {"groups": grouped},
+        "reservoir": {"pixels": min(sampled, config.reservoir.pixels)},
+        "segment": {"superpixels": superpixels and -(-superpixels * pixels // scene.pixels)},
+        "training": _few_steps(config.training, pace),
+    }
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update=of) for name, of in changes.items()}
+    )
+
+
+def _few_steps(training: TrainingSection, pace: Pace) -> dict[str, Any]:
+    """Change a training to one of few steps, of which the last has a check."""
     fewest, most = STEPS
     steps = min(most, max(fewest, int(TRAINING_S / pace.step_s))) if pace.step_s else fewest
     steps = min(training.steps, steps)
-    groups = config.statistics.groups
-    changes: dict[str, Any] = {
-        "training": {"steps": steps, "check_every": max(1, steps), "warm_up": 0, "minutes": None},
-        "statistics": {
-            "groups": {cut.header.name: groups[scene.frames[cut.frame].name] for cut in cuts}
-            if groups
-            else {}
-        },
-    }
-    if config.segment.superpixels:
-        share = _pixels(cuts) / scene.pixels
-        changes["segment"] = {"superpixels": max(1, round(share * config.segment.superpixels))}
-    sections = {
-        name: getattr(config, name).model_copy(update=values) for name, values in changes.items()
-    }
-    return config.model_copy(update=sections)
+    return {"steps": steps, "check_every": max(1, steps), "warm_up": 0, "minutes": None}
 
 
 def _measure(cuts: Sequence[Cut], config: RunConfig, execution: Execution) -> Measured:
