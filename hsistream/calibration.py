@@ -116,10 +116,12 @@ def _lessened(config: RunConfig, cuts: Sequence[Cut], pace: Pace) -> RunConfig:
     scene, pixels = cuts[0].scene, _pixels(cuts)
     groups, superpixels = config.statistics.groups, config.segment.superpixels
     grouped = {cut.header.name: groups[scene.frames[cut.frame].name] for cut in cuts if groups}
-    sampled = pixels // SAMPLED if SAMPLED_PX < pixels < scene.pixels else pixels
+    sampled = config.reservoir.pixels
+    if SAMPLED_PX < pixels < scene.pixels:
+        sampled = min(sampled, pixels // SAMPLED)
     changes: dict[str, dict[str, Any]] = {
         "statistics": {"groups": grouped},
-        "reservoir": {"pixels": min(sampled, config.reservoir.pixels)},
+        "reservoir": {"pixels": sampled},
         "segment": {"superpixels": superpixels and -(-superpixels * pixels // scene.pixels)},
         "training": _few_steps(config.training, pace),
     }

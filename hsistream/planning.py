@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -41,27 +40,18 @@ class StagePlan:
     disk_bytes: int
 
 
-LOWERED_BY: Mapping[str, str] = MappingProxyType(
-    {
-        "train": "training.pairs",
-        "segment": "segment.tile_px",
-        "describe": "segment.tile_px",
-        "walks": "segment.superpixels",
-    }
-)
-"""Stage, whatever its tiles are, to the setting by which it needs less; others have the next."""
-
-RESERVOIR = "reservoir.pixels"
-
-
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Tiles and workers with which a run needs so much, and the stage that needs most."""
+    """Tiles and workers with which a run needs so much, the stage that needs most, and its setting.
+
+    The stage needs less where the setting is smaller, whatever the tiles are.
+    """
 
     tile_px: int
     workers: int
     peak_bytes: int
     stage: str
+    setting: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +140,7 @@ def plan(
         _plan(scene, config, execution, tile_px, workers, directory)
         for workers, tile_px in product(_workers(execution), {*TILES_PX, *tiles_px})
     ]
-    return replace(found, instead=_nearest(others))
+    return replace(found, instead=_nearest(others, config))
 
 
 def _workers(execution: Execution) -> list[int]:
@@ -161,14 +151,27 @@ def _workers(execution: Execution) -> list[int]:
     return [max(1, workers >> halvings) for halvings in range(workers.bit_length())]
 
 
-def _nearest(plans: Sequence[Plan]) -> Fit:
+def _nearest(plans: Sequence[Plan], config: RunConfig) -> Fit:
     """Choose the plan that fits with the largest tile, or else the one that needs least."""
     fitting = [each for each in plans if each.peak_bytes <= each.limit_bytes]
     if fitting:
         best = max(fitting, key=lambda each: (each.tile_px, each.workers))
     else:
         best = min(plans, key=lambda each: (each.peak_bytes, -each.tile_px))
-    return Fit(best.tile_px, best.workers, best.peak_bytes, best.worst.stage)
+    stage = best.worst.stage
+    return Fit(best.tile_px, best.workers, best.peak_bytes, stage, _lowered_by(stage, config))
+
+
+def _lowered_by(stage: str, config: RunConfig) -> str:
+    """Name the setting by which a stage needs less memory."""
+    if stage in ("segment", "describe"):
+        return "segment.tile_px"
+    if stage == "walks" or (stage == "cluster" and config.cluster.head == "diffusion"):
+        return "segment.superpixels"
+    if stage == "train" and config.encoder is not None:
+        from_crops = load_method(config.encoder.name).LEARNS_FROM == "crops"
+        return "training.pairs" if from_crops else "encoder.batch"
+    return "reservoir.pixels"
 
 
 def refuse(needed: Plan, execution: Execution) -> None:
@@ -208,8 +211,7 @@ def _memory_advice(needed: Plan) -> str:
     least += f"{best.peak_bytes / GIB + 0.01:.2f} GiB."
     if needed.limit_bytes <= needed.reserved_bytes:
         return least
-    setting = LOWERED_BY.get(best.stage, RESERVOIR)
-    return f"{least} A smaller {setting} (--set) lowers what stage {best.stage} needs then."
+    return f"{least} A smaller {best.setting} (--set) lowers what stage {best.stage} needs then."
 
 
 def _check_request(scene: Scene, config: RunConfig) -> None:
