@@ -25,7 +25,7 @@ from hsistream.stages.pictures import PICTURE_PIXELS
 TRAIN = "train"
 
 CONSTANT_S = 1.0
-"""What a stage may take on next to nothing: of one run alone, what is above it grows."""
+"""What a stage may take on next to nothing."""
 
 FEWEST_MOMENTS = 3
 """Steps from which a pace can be told."""
@@ -153,7 +153,8 @@ def estimated(
     training : TrainingSection
         How many steps.
     """
-    first, rest = measured[0], measured[1:] or measured
+    first = measured[0]
+    rest = measured[1:] if len(measured) > 2 else measured  # of two, the start is not told apart
     found = {}
     for stage, seconds in first.seconds.items():
         started_s = max(0.0, seconds - predicted(stage, rest, first.load))
@@ -164,35 +165,28 @@ def estimated(
 
 
 def predicted(stage: str, measured: Sequence[Measured], wanted: Load) -> float:
-    """Predict the seconds of one stage from what others took, of which no part shrinks.
-
-    Of one run alone, what is above ``CONSTANT_S`` grows.
-    """
-    seconds = np.array([each.seconds[stage] for each in measured])
+    """Predict the seconds of one stage from what others took, of which no part shrinks."""
     amounts = np.array([(1.0, *GROWTH[stage](each.load)) for each in measured])
     scale = np.maximum(amounts.max(axis=0), 1e-9)
-    if len(measured) > 1:
-        rates, _ = nnls(amounts / scale, seconds)
-    else:
-        constant = min(CONSTANT_S, seconds[0])
-        rates = np.array([constant, seconds[0] - constant, *[0.0] * (len(scale) - 2)])
+    rates, _ = nnls(amounts / scale, np.array([each.seconds[stage] for each in measured]))
     return float((1.0, *GROWTH[stage](wanted)) @ (rates / scale))
 
 
 def longest_s(measured: Sequence[Measured], pixels: int) -> float:
     """Say how long the next run may take, on so many pixels, after two or more.
 
-    What grew between the last two grows on; of the second, which is the first
-    that did not start the process, what stages took above ``CONSTANT_S``.
+    What grew between the last two grows on. The first of all started the process:
+    then only stages count that took longer than in it, and than ``CONSTANT_S``.
     """
-    *_, before, last = measured
-    if len(measured) > 2:
-        grown_s = max(0.0, last.whole_s - before.whole_s)
-        grown_px = last.load.pixels - before.load.pixels
-    else:
-        grown_s = sum(max(0.0, seconds - CONSTANT_S) for seconds in last.seconds.values())
-        grown_px = last.load.pixels
-    return last.whole_s + grown_s * (pixels - last.load.pixels) / max(1, grown_px)
+    *others, before, last = measured
+    grown_s = max(0.0, last.whole_s - before.whole_s)
+    if not others:
+        grown_s = sum(
+            max(0.0, seconds - max(CONSTANT_S, before.seconds[stage]))
+            for stage, seconds in last.seconds.items()
+        )
+    grown_px = max(1, last.load.pixels - before.load.pixels)
+    return last.whole_s + grown_s * (pixels - last.load.pixels) / grown_px
 
 
 def pace_of(moments: Sequence[float]) -> Pace:

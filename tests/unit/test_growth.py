@@ -102,10 +102,11 @@ def test_tiles_side_by_side_share_the_pixels() -> None:
     assert predicted("encode", runs, wanted) == pytest.approx(1000)
 
 
-def test_of_one_run_only_what_is_more_than_a_constant_grows() -> None:
-    run = measured(load(1000), encode=CONSTANT_S + 2, label=0.1)
-    assert predicted("encode", [run], load(10_000)) == pytest.approx(CONSTANT_S + 20)
-    assert predicted("label", [run], load(10_000)) == pytest.approx(0.1)
+def test_of_two_runs_the_start_is_no_growth() -> None:
+    runs = [measured(load(100), encode=1.0, report=3.0), measured(load(400), encode=4.0, report=1)]
+    found = estimated(runs, load(10_000), steps())
+    assert found["encode"] == pytest.approx(100)
+    assert found["report"] == pytest.approx(3)
 
 
 def test_the_start_of_a_process_is_counted_once() -> None:
@@ -115,8 +116,8 @@ def test_the_start_of_a_process_is_counted_once() -> None:
 
 
 def test_a_run_on_the_whole_scene_is_its_own_estimate() -> None:
-    runs = [measured(load(100), label=0.3, views=2.0)]
-    assert estimated(runs, load(100), steps()) == pytest.approx({"label": 0.3, "views": 2.0})
+    runs = [measured(load(100), label=0.3, views=2.0, describe=1.0, report=0.5)]
+    assert estimated(runs, load(100), steps()) == pytest.approx(dict(runs[0].seconds))
 
 
 @pytest.mark.parametrize(
@@ -145,8 +146,10 @@ def test_the_pace_is_that_of_the_steps_after_the_first_and_the_last_has_a_check(
 def test_how_long_the_next_run_takes_follows_from_how_the_last_ones_grew() -> None:
     runs = [measured(load(50), 9.0), measured(load(100), 2.0), measured(load(400), 5.0)]
     assert longest_s(runs, 1600) == pytest.approx(5 + 3 * 4)
-    slow = [measured(load(50), 9.0), measured(load(100), 4.0, encode=CONSTANT_S + 2, label=0.1)]
-    assert longest_s(slow, 400) == pytest.approx(4 + 2 * 3)
+    slow = [measured(load(50), 9.0, encode=0.3), measured(load(100), 4.0, encode=CONSTANT_S + 2)]
+    assert longest_s(slow, 400) == pytest.approx(4 + 2 * 6)
+    slow[0] = measured(load(50), 9.0, encode=CONSTANT_S + 1)
+    assert longest_s(slow, 400) == pytest.approx(4 + 1 * 6)
 
 
 def test_a_load_counts_what_a_plan_says(scene: Scene) -> None:
