@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +27,10 @@ SIDES_PX = (16, 32, 64, 128, 256)
 """Sides of the squares: there is a run for the first two, and for more while there is time."""
 
 BUDGET_S = 20.0
-"""Time for all runs but the first; none is begun that might end later."""
+"""Work of each worker for all runs but the first; none is begun that might need more.
+
+Work, not time: where others use the machine, larger runs are needed, not smaller ones.
+"""
 
 PIXELS_PER_CLUSTER = 20
 """Pixels that a run needs for each cluster."""
@@ -88,7 +90,7 @@ def _measurements(
 ) -> list[Measured]:
     """Do runs on larger and larger cuts, as many side by side as there will be tiles in work."""
     together = min(needed.workers, max(1, *(each.tiles for each in needed.stages)))
-    alike = replace(execution, scheduler="none", tile_px=needed.tile_px, threads=needed.workers)
+    alike = Execution(needed.tile_px, threads=needed.workers, device=execution.device)
     found: list[Measured] = []
     for side_px in SIDES_PX:
         cuts = densest_cuts(scene, side_px, together * side_px**2)
@@ -96,7 +98,7 @@ def _measurements(
         if not last and _pixels(cuts) < PIXELS_PER_CLUSTER * config.cluster.largest:
             continue
         if len(found) > 1:
-            spent_s = sum(each.whole_s for each in found[1:])
+            spent_s = sum(each.work_s for each in found[1:])
             if spent_s + longest_s(found, _pixels(cuts)) > BUDGET_S:
                 break
         pace = found[-1].pace if found else Pace()
@@ -141,7 +143,7 @@ def _few_steps(training: TrainingSection, pace: Pace) -> dict[str, Any]:
 def _measure(cuts: Sequence[Cut], config: RunConfig, execution: Execution) -> Measured:
     """Do a run on cuts, in a folder that is removed."""
     moments: list[float] = []
-    begun = time.monotonic()
+    begun = time.process_time()
     with TemporaryDirectory(prefix="hsistream-") as folder:
         scene = ingest(cuts, Path(folder) / "cuts.zarr", IngestOptions(keep_zeros=True))
         needed = plan(scene, config, execution, folder)
@@ -153,7 +155,8 @@ def _measure(cuts: Sequence[Cut], config: RunConfig, execution: Execution) -> Me
     pace = pace_of(moments)
     if pace.step_s:
         seconds[TRAIN] -= moments[-1] - moments[0] + pace.step_s
-    return Measured(Load.of(scene, config, needed), seconds, pace, time.monotonic() - begun)
+    work_s = (time.process_time() - begun) / min(execution.workers, len(cuts))
+    return Measured(Load.of(scene, config, needed), seconds, pace, work_s)
 
 
 def _noting(moments: list[float]) -> Notify:

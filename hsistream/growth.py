@@ -85,13 +85,13 @@ class Measured:
     """A run that was done.
 
     Its load, the seconds of its stages less the steps of a training, the pace of
-    these, and the seconds of all together.
+    these, and the seconds of work that it was for each worker.
     """
 
     load: Load
     seconds: Mapping[str, float]
     pace: Pace
-    whole_s: float
+    work_s: float
 
 
 Amounts = tuple[float, ...]
@@ -179,14 +179,14 @@ def longest_s(measured: Sequence[Measured], pixels: int) -> float:
     then only stages count that took longer than in it, and than ``CONSTANT_S``.
     """
     *others, before, last = measured
-    grown_s = max(0.0, last.whole_s - before.whole_s)
+    grown_s = max(0.0, last.work_s - before.work_s)
     if not others:
         grown_s = sum(
             max(0.0, seconds - max(CONSTANT_S, before.seconds[stage]))
             for stage, seconds in last.seconds.items()
         )
     grown_px = max(1, last.load.pixels - before.load.pixels)
-    return last.whole_s + grown_s * (pixels - last.load.pixels) / grown_px
+    return last.work_s + grown_s * (pixels - last.load.pixels) / grown_px
 
 
 def pace_of(moments: Sequence[float]) -> Pace:

@@ -39,7 +39,7 @@ from hsistream.cli.arguments import (
     TilePx,
 )
 from hsistream.cli.process import settle
-from hsistream.errors import HsistreamError, ResourceError, SceneError
+from hsistream.errors import HsistreamError, MemoryBudgetError, ResourceError, SceneError
 from hsistream.version import __version__
 
 app = typer.Typer(
@@ -215,7 +215,7 @@ def plan(
     if found.fits and not no_time:
         try:
             times = estimate_times(opened, asked, execution)
-        except (SceneError, ResourceError) as error:  # the scene may do where a part does not
+        except (MemoryBudgetError, ResourceError, SceneError) as error:  # of a cut, not the scene
             sys.stderr.write(f"warning: no time can be estimated. {error}\n")
     output.as_json(output.plan_facts(found, times)) if json else output.plan(found, times)
     planning.refuse(found, execution)

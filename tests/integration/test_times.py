@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream import calibration
+from hsistream import calibration, pipeline
 from hsistream.calibration import estimate_times
 from hsistream.config import Execution, RunConfig
 from hsistream.presets import PRESETS
@@ -122,7 +122,7 @@ def test_superpixels_are_as_dense_in_the_squares(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[RunConfig] = []
-    plain = calibration.run
+    plain = pipeline.run
 
     def noting(of: Scene, config: RunConfig, *given: object, **named: object) -> object:
         asked.append(config)

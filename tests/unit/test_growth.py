@@ -34,8 +34,8 @@ def load(pixels: int, **amounts: int) -> Load:
     return Load(pixels, **given, at_once=ONE_TILE)
 
 
-def measured(of: Load, whole_s: float = 0.0, pace: Pace = NO_PACE, **seconds: float) -> Measured:
-    return Measured(of, seconds, pace, whole_s)
+def measured(of: Load, work_s: float = 0.0, pace: Pace = NO_PACE, **seconds: float) -> Measured:
+    return Measured(of, seconds, pace, work_s)
 
 
 def steps(**changes: object) -> TrainingSection:
@@ -115,7 +115,7 @@ def test_the_start_of_a_process_is_counted_once() -> None:
     assert estimated(runs, load(10**6), steps())["encode"] == pytest.approx(7 + 1000)
 
 
-def test_a_run_on_the_whole_scene_is_its_own_estimate() -> None:
+def test_a_run_on_the_work_scene_is_its_own_estimate() -> None:
     runs = [measured(load(100), label=0.3, views=2.0, describe=1.0, report=0.5)]
     assert estimated(runs, load(100), steps()) == pytest.approx(dict(runs[0].seconds))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,12 +79,13 @@ def test_slivers_and_squares_without_data_are_left_out(tmp_path: Path) -> None:
 def test_a_large_scene_is_looked_at_in_a_few_places_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene, looks = made(tmp_path, np.ones((200, 200), np.bool_)), []
+    scene = made(tmp_path, np.ones((200, 200), np.bool_))
+    looks: list[tuple[Any, ...]] = []
     plain = Scene.valid
 
-    def counted(self: Scene, *place: object) -> object:
+    def counted(self: Scene, *place: Any) -> Any:
         looks.append(place)
-        return plain(self, *place)  # type: ignore[arg-type]
+        return plain(self, *place)
 
     monkeypatch.setattr(Scene, "valid", counted)
     densest_cuts(scene, 8, 64)
