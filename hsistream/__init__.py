@@ -12,6 +12,7 @@ from hsistream.errors import HsistreamError
 from hsistream.version import __version__
 
 if TYPE_CHECKING:
+    from hsistream.calibration import estimate_times
     from hsistream.config import Execution, RunConfig
     from hsistream.evaluation import evaluate
     from hsistream.pipeline import relabel, run
@@ -34,6 +35,7 @@ __all__ = [
     "TileGrid",
     "__version__",
     "connect",
+    "estimate_times",
     "evaluate",
     "ingest",
     "open_sources",
@@ -51,6 +53,7 @@ _HOME = {
     "Tile": "tiles",
     "TileGrid": "tiles",
     "connect": "runtime.cluster",
+    "estimate_times": "calibration",
     "evaluate": "evaluation",
     "ingest": "scene.ingest",
     "open_sources": "readers.sources",

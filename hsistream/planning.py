@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +41,26 @@ class StagePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """Tiles and workers with which a run needs so much, the stage that needs most, and its setting.
+
+    The stage needs less where the setting is smaller, whatever the tiles are.
+    """
+
+    tile_px: int
+    workers: int
+    peak_bytes: int
+    stage: str
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will need, and what it may use."""
+    """What a run will need, and what it may use.
+
+    Where it may not use as much, ``instead`` has the largest tile with which it
+    would fit, or what needs least if there is none.
+    """
 
     scene_uri: str
     frames: int
@@ -52,16 +72,27 @@ class Plan:
     limit_bytes: int
     free_disk_bytes: int
     stages: tuple[StagePlan, ...]
+    instead: Fit | None = None
+
+    @property
+    def worst(self) -> StagePlan:
+        """The stage that needs most memory."""
+        return max(self.stages, key=lambda stage: stage.peak_bytes)
 
     @property
     def peak_bytes(self) -> int:
         """Promised peak of the resident memory of all processes."""
-        return max(stage.peak_bytes for stage in self.stages)
+        return self.worst.peak_bytes
 
     @property
     def disk_bytes(self) -> int:
         """Disk that the run directory takes, at most."""
         return sum(stage.disk_bytes for stage in self.stages)
+
+    @property
+    def fits(self) -> bool:
+        """Whether memory and disk suffice."""
+        return self.peak_bytes <= self.limit_bytes and self.disk_bytes <= self.free_disk_bytes
 
     def to_json(self) -> dict[str, Any]:
         """Write the plan as plain values."""
@@ -100,14 +131,47 @@ def plan(
     """
     _check_request(scene, config)
     _check_device(config, execution)
+    tiles_px = (execution.tile_px,) if execution.tile_px else TILES_PX
+    for workers, tile_px in product(_workers(execution), tiles_px):
+        found = _plan(scene, config, execution, tile_px, workers, directory)
+        if found.peak_bytes <= found.limit_bytes:
+            return found
+    others = [
+        _plan(scene, config, execution, tile_px, workers, directory)
+        for workers, tile_px in product(_workers(execution), {*TILES_PX, *tiles_px})
+    ]
+    return replace(found, instead=_nearest(others, config))
+
+
+def _workers(execution: Execution) -> list[int]:
+    """List how many workers there may be; those of a cluster are given."""
     workers = execution.workers
-    fewer = [max(1, workers >> halvings) for halvings in range(workers.bit_length())]
-    for count_of_workers in fewer if execution.scheduler == "none" else [workers]:
-        for tile_px in (execution.tile_px,) if execution.tile_px else TILES_PX:
-            found = _plan(scene, config, execution, tile_px, count_of_workers, directory)
-            if found.peak_bytes <= found.limit_bytes:
-                return found
-    return found
+    if execution.scheduler != "none":
+        return [workers]
+    return [max(1, workers >> halvings) for halvings in range(workers.bit_length())]
+
+
+def _nearest(plans: Sequence[Plan], config: RunConfig) -> Fit:
+    """Choose the plan that fits with the largest tile, or else the one that needs least."""
+    fitting = [each for each in plans if each.peak_bytes <= each.limit_bytes]
+    if fitting:
+        best = max(fitting, key=lambda each: (each.tile_px, each.workers))
+    else:
+        best = min(plans, key=lambda each: (each.peak_bytes, -each.tile_px))
+    stage = best.worst.stage
+    return Fit(best.tile_px, best.workers, best.peak_bytes, stage, _lowered_by(stage, config))
+
+
+def _lowered_by(stage: str, config: RunConfig) -> str:
+    """Name the setting by which a stage needs less memory."""
+    if stage in ("segment", "describe"):
+        return "segment.tile_px"
+    if stage == "walks" or (stage == "cluster" and config.cluster.head == "diffusion"):
+        return "segment.superpixels"
+    if stage == "train" and config.encoder is not None:
+        from_crops = load_method(config.encoder.name).LEARNS_FROM == "crops"
+        return "training.pairs" if from_crops else "encoder.batch"
+    return "reservoir.pixels"
 
 
 def refuse(needed: Plan, execution: Execution) -> None:
@@ -120,7 +184,7 @@ def refuse(needed: Plan, execution: Execution) -> None:
     ResourceError
         If the disk is too small.
     """
-    worst = max(needed.stages, key=lambda stage: stage.peak_bytes)
+    worst = needed.worst
     if worst.peak_bytes > needed.limit_bytes:
         raise MemoryBudgetError(
             f"Stage {worst.stage} needs {worst.peak_bytes / GIB:.2f} GiB with {needed.workers} "
@@ -138,13 +202,16 @@ def refuse(needed: Plan, execution: Execution) -> None:
 
 def _memory_advice(needed: Plan) -> str:
     """Say what would make a run fit its memory."""
-    least = f"--memory of at least {needed.peak_bytes / GIB + 0.01:.2f} GiB"
+    best = needed.instead
+    assert best is not None, "a plan over its limit says what needs less"
+    how = f"--tile {best.tile_px} and {best.workers} worker{'s' if best.workers > 1 else ''}"
+    if best.peak_bytes <= needed.limit_bytes:
+        return f"The largest tile that fits is that of {how}."
+    least = f"No tile fits; least is needed with {how}: a --memory of at least "
+    least += f"{best.peak_bytes / GIB + 0.01:.2f} GiB."
     if needed.limit_bytes <= needed.reserved_bytes:
-        return f"Give it a {least}."
-    return (
-        f"Use fewer workers (--threads 1), a smaller --tile (without --tile, the largest that fits "
-        f"is taken), a smaller reservoir (--set reservoir.pixels=50000), or a {least}."
-    )
+        return least
+    return f"{least} A smaller {best.setting} (--set) lowers what stage {best.stage} needs then."
 
 
 def _check_request(scene: Scene, config: RunConfig) -> None:

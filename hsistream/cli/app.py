@@ -39,7 +39,7 @@ from hsistream.cli.arguments import (
     TilePx,
 )
 from hsistream.cli.process import settle
-from hsistream.errors import HsistreamError
+from hsistream.errors import HsistreamError, MemoryBudgetError, ResourceError, SceneError
 from hsistream.version import __version__
 
 app = typer.Typer(
@@ -190,22 +190,34 @@ def plan(
     config: ConfigFile = None,
     settings: Settings = None,
     statistics: StatisticsBy = None,
+    device: DeviceName = Device.auto,
     scheduler: Scheduler = "none",
     tile: TilePx = None,
     threads: Threads = None,
     memory: Memory = None,
+    no_time: Annotated[
+        bool, typer.Option("--no-time", help="Estimate no time, and read no pixel.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Say what a run will need, stage by stage, without reading a pixel."""
+    """Say what a run will need, stage by stage; its time is measured on small cuts of the scene."""
     from hsistream import planning
+    from hsistream.calibration import estimate_times
     from hsistream.cli import output, request
     from hsistream.scene.scene import Scene
 
     options = {"cluster.clusters": clusters, "statistics.by": statistics}
     asked = request.config(method, config, options, settings)
-    execution = request.execution(tile, scheduler, threads, memory, "auto")
-    found = planning.plan(Scene.open(scene), asked, execution, run)
-    output.as_json(found.to_json()) if json else output.plan(found)
+    execution = request.execution(tile, scheduler, threads, memory, device.value)
+    opened = Scene.open(scene)
+    found = planning.plan(opened, asked, execution, run)
+    times = None
+    if found.fits and not no_time:
+        try:
+            times = estimate_times(opened, asked, execution)
+        except (MemoryBudgetError, ResourceError, SceneError) as error:  # of a cut, not the scene
+            sys.stderr.write(f"warning: no time can be estimated. {error}\n")
+    output.as_json(output.plan_facts(found, times)) if json else output.plan(found, times)
     planning.refuse(found, execution)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -165,24 +166,54 @@ def seam_facts(of: SeamSummary | None) -> dict[str, Any] | None:
     }
 
 
-def plan(of: Plan) -> None:
-    """Print a plan."""
-    facts(
-        {
-            "scene": f"{of.scene_uri}: {of.pixels:,} pixels in {counted(of.frames, 'frame')}",
-            "tiles": f"{of.tile_px} px, {of.workers} at once",
-            "memory": f"{of.peak_bytes / GIB:.2f} GiB at most, in all processes together "
-            f"(limit {of.limit_bytes / GIB:.2f} GiB, libraries {of.reserved_bytes / GIB:.2f} GiB)",
-            "disk": f"{of.disk_bytes / GIB:.2f} GiB at most ({of.free_disk_bytes / GIB:.1f} free)",
-        }
-    )
+def plan(of: Plan, times: Mapping[str, float] | None) -> None:
+    """Print a plan, and the estimated seconds of its stages if there are any."""
+    pairs = {
+        "scene": f"{of.scene_uri}: {of.pixels:,} pixels in {counted(of.frames, 'frame')}",
+        "tiles": f"{of.tile_px} px, {of.workers} at once",
+        "memory": f"{of.peak_bytes / GIB:.2f} GiB at most, in all processes together "
+        f"(limit {of.limit_bytes / GIB:.2f} GiB, libraries {of.reserved_bytes / GIB:.2f} GiB)",
+        "disk": f"{of.disk_bytes / GIB:.2f} GiB at most ({of.free_disk_bytes / GIB:.1f} free)",
+    }
+    if times is not None:
+        pairs["time"] = f"about {duration(sum(times.values()))}, estimated from small cuts"
+    facts(pairs)
     say()
+    heads = ["stage", "tiles", "MiB per tile", "MiB peak", "MiB on disk"]
     rows = [
-        (s.stage, str(s.tiles or 1), f"{s.task_bytes / MIB:.0f}", f"{s.peak_bytes / MIB:.0f}",
-         f"{s.disk_bytes / MIB:.0f}")
+        [s.stage, str(s.tiles or 1), f"{s.task_bytes / MIB:.0f}", f"{s.peak_bytes / MIB:.0f}",
+         f"{s.disk_bytes / MIB:.0f}"]
         for s in of.stages
     ]  # fmt: skip
-    table(["stage", "tiles", "MiB per tile", "MiB peak", "MiB on disk"], rows)
+    if times is not None:
+        heads.append("time")
+        rows = [[*row, duration(times[row[0]])] for row in rows]
+    table(heads, rows)
+
+
+def plan_facts(of: Plan, times: Mapping[str, float] | None) -> dict[str, Any]:
+    """Describe a plan as plain values, with the estimated seconds of its stages, or null."""
+    if times is None:
+        return {**of.to_json(), "estimated_s": None, "estimated_total_s": None}
+    return {
+        **of.to_json(),
+        "estimated_s": {stage: round(seconds, 3) for stage, seconds in times.items()},
+        "estimated_total_s": round(sum(times.values()), 3),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit in which it reads best.
+
+    Examples
+    --------
+    >>> [duration(seconds) for seconds in (0.04, 9.7, 80, 1000, 40_000, 10**6)]
+    ['0.0 s', '9.7 s', '80 s', '17 min', '11 h', '278 h']
+    """
+    scales = ((120, 1, "s"), (7200, 60, "min"), (math.inf, 3600, "h"))
+    size, unit = next((size, unit) for limit, size, unit in scales if seconds < limit)
+    value = seconds / size
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
 
 
 def status_facts(directory: Path, stages: Sequence[StageStatus]) -> dict[str, Any]:

@@ -28,6 +28,9 @@ repeated. ``"filled"``: pixels without data are as the nearest with data, and be
 its edges a frame is mirrored, the pixels at the edge included.
 """
 
+LearnsFrom = Literal["crops", "patches"]
+"""What a network is trained on: pairs of crops, or the squares around pixels of the reservoir."""
+
 
 @dataclass(frozen=True)
 class Standard:
@@ -282,6 +285,8 @@ class Encoder(Protocol):
 
 class Method(Protocol):
     """A module with a network that can be trained and used."""
+
+    LEARNS_FROM: LearnsFrom
 
     def latent_size(self, settings: Any, features: int) -> int:
         """Tell the size of the latents before anything is trained."""

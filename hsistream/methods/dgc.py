@@ -42,6 +42,7 @@ from hsistream.methods.base import (
     CropPair,
     Encoder,
     Gaps,
+    LearnsFrom,
     Material,
     Standard,
     Trained,
@@ -67,6 +68,8 @@ from hsistream.nn.spectral import WIDTH
 from hsistream.nn.training import load_average
 from hsistream.sections import DgcSection, TrainingSection
 from hsistream.tiles import Window
+
+LEARNS_FROM: LearnsFrom = "crops"
 
 USAGE_MOMENTUM = 0.98
 GUARD_ENTROPY = 0.8

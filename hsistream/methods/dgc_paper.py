@@ -53,6 +53,7 @@ from hsistream.methods.base import (
     CropPair,
     Encoder,
     Gaps,
+    LearnsFrom,
     Material,
     Standard,
     Trained,
@@ -82,6 +83,8 @@ from hsistream.nn.spectral import PIXELS_AT_ONCE, STRIDE, WIDTH
 from hsistream.nn.training import load_average
 from hsistream.sections import DgcPaperSection, TrainingSection
 from hsistream.tiles import Window
+
+LEARNS_FROM: LearnsFrom = "crops"
 
 BAND_SHIFT = 2
 """Largest shift of a view along the bands."""

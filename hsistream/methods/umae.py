@@ -47,7 +47,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from hsistream.methods.base import Encoder, Gaps, Material, Standard, Trained, Work
+from hsistream.methods.base import (
+    Encoder,
+    Gaps,
+    LearnsFrom,
+    Material,
+    Standard,
+    Trained,
+    Work,
+)
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.farthest_points import farthest_points, first_point
@@ -57,6 +65,8 @@ from hsistream.nn.masking import hidden_count, masks
 from hsistream.nn.training import load_average
 from hsistream.nn.umae_network import Shape, UmaeNetwork, cyclic_groups, even_groups
 from hsistream.sections import TrainingSection, UmaeSection
+
+LEARNS_FROM: LearnsFrom = "patches"
 
 COMPONENTS = 20
 """Principal components in whose space pixels are far from each other."""

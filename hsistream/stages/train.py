@@ -104,16 +104,18 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs: nothing of it grows with the scene."""
     assert config.encoder is not None, "the stream has this stage only with a network"
     features = feature_count(config.statistics.illumination, scene.bands)
-    step = load_method(config.encoder.name).training_bytes(config.encoder, features)
+    method = load_method(config.encoder.name)
+    step = method.training_bytes(config.encoder, features)
+    reads_crops = method.LEARNS_FROM == "crops"
     crop = CROP_PX**2 * scene.bands * scene.itemsize
     sampled = reservoir_pixels(scene, config)
     return Needs(
         tiles=0,
         task={},
         driver={
-            "blocks of crops": buffer_bytes(scene, _crops(config)),
-            "one step": config.training.pairs * step,
-            "probe": PROBE_CROPS * crop + _label_bytes(features),
+            "blocks of crops": buffer_bytes(scene, (_crops if reads_crops else _probed)(config)),
+            "one step": (config.training.pairs if reads_crops else 1) * step,
+            "probe": 2 * PROBE_CROPS * crop + _label_bytes(features),
             "reservoir spectra": sampled * (scene.bands * scene.itemsize + 2 * 4 * features),
             "reservoir scores": sampled * SCORES_BYTES,
         },
@@ -165,12 +167,17 @@ def _crops(config: RunConfig) -> CropSettings:
     )
 
 
-def _probe(scene: Scene, config: RunConfig, counts: list[NDArray[np.int32]]) -> Probe:
-    """Draw the crops on which the training is watched."""
-    settings = CropSettings(
+def _probed(config: RunConfig) -> CropSettings:
+    """Say what is drawn for the probe: pairs, of which the first crops are kept."""
+    return CropSettings(
         (config.seed + PROBE_SEED) % 2**31, PROBE_CROPS, 1, amplification=100, block_px_most=128
     )
-    pairs = [pair for batch in open_crops(scene, settings, counts).batches() for pair in batch]
+
+
+def _probe(scene: Scene, config: RunConfig, counts: list[NDArray[np.int32]]) -> Probe:
+    """Draw the crops on which the training is watched."""
+    drawn = open_crops(scene, _probed(config), counts)
+    pairs = [pair for batch in drawn.batches() for pair in batch]
     return Probe([pair.first for pair in pairs], [pair.frame for pair in pairs])
 
 

@@ -328,7 +328,7 @@ def test_a_truth_that_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(
     ("beyond_libraries_mib", "helps"),
-    [(-100, ["--memory"]), (1, ["workers", "--tile", "reservoir.pixels", "--memory"])],
+    [(-100, ["--memory"]), (1, ["worker", "--tile", "reservoir.pixels", "--memory"])],
 )
 def test_too_little_memory_names_the_stage_and_what_helps(
     scene: Scene,
@@ -338,7 +338,7 @@ def test_too_little_memory_names_the_stage_and_what_helps(
     helps: list[str],
 ) -> None:
     monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * 2**20)
-    libraries = command("plan", scene.uri, "--json").json["reserved_bytes"]
+    libraries = command("plan", scene.uri, "--no-time", "--json").json["reserved_bytes"]
     memory = f"{libraries // 2**20 + beyond_libraries_mib} MiB"
     asked = ("cluster", scene.uri, "--run", tmp_path / "run", "--memory", memory)
     sentence = command(*asked).refusal(4)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hsistream import planning
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError, StoreError
 from hsistream.events import Event, Progress, StageFinished, StageStarted, Warned
@@ -93,6 +94,79 @@ def test_a_plan_over_the_memory_is_refused_by_the_name_of_its_stage(scene: Scene
     worst = max(found.stages, key=lambda stage: stage.peak_bytes)
     with pytest.raises(MemoryBudgetError, match=f"Stage {worst.stage} needs"):
         refuse(found, execution)
+
+
+@pytest.fixture
+def wide(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A scene whose tiles need far more than libraries do, and of these always as much."""
+    monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * 2**20)
+    frame = replace(scene.frames[0], shape=(8000, 8000), valid_pixels=8000**2)
+    return replace(scene, frames=(frame,), bands=50, chunk_px=128, shard_px=512)
+
+
+def peaks(scene: Scene, workers: int = 1) -> dict[int, int]:
+    """Promised peak bytes of every tile size that is tried."""
+    execution = Execution(threads=workers, memory_bytes=2**50)
+    return {
+        tile_px: plan(scene, config_with(), replace(execution, tile_px=tile_px)).peak_bytes
+        for tile_px in (2048, *planning.TILES_PX)
+    }
+
+
+@pytest.mark.parametrize("fitting_px", [1024, 512])
+def test_the_largest_tile_that_fits_is_named(wide: Scene, fitting_px: int) -> None:
+    known = peaks(wide)
+    execution = Execution(tile_px=2048, threads=2, memory_bytes=known[fitting_px])
+    found = plan(wide, config_with(), execution)
+    largest_px = max(tile_px for tile_px, peak in known.items() if peak <= known[fitting_px])
+    assert found.instead is not None
+    assert (found.instead.tile_px, found.instead.workers) == (largest_px, 1)
+    advised = rf"The largest tile that fits is that of --tile {largest_px} and 1 worker\."
+    with pytest.raises(MemoryBudgetError, match=advised):
+        refuse(found, execution)
+    helped = plan(wide, config_with(), replace(execution, tile_px=largest_px))
+    assert helped.peak_bytes <= helped.limit_bytes
+    assert helped.instead is None
+
+
+@pytest.mark.parametrize("scheduler", ["none", "local:3"])
+def test_the_least_memory_is_named_where_no_tile_fits(wide: Scene, scheduler: str) -> None:
+    execution = Execution(tile_px=2048, threads=4, memory_bytes=2**20, scheduler=scheduler)
+    found = plan(wide, config_with(), execution)
+    least = found.instead
+    assert least is not None
+    assert least.workers == (1 if scheduler == "none" else 3)
+    how = rf"--tile {least.tile_px} and {least.workers} worker"
+    with pytest.raises(MemoryBudgetError, match=how):
+        refuse(found, execution)
+    if scheduler == "none":
+        assert least.peak_bytes == min(peaks(wide).values())
+    asked = replace(execution, tile_px=least.tile_px, threads=least.workers)
+    enough = plan(wide, config_with(), replace(asked, memory_bytes=least.peak_bytes))
+    assert enough.instead is None
+    less = plan(wide, config_with(), replace(asked, memory_bytes=least.peak_bytes - 1))
+    assert less.instead is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "setting"),
+    [
+        ("s2dl", [("segment.tile_px", 4096)], "segment.tile_px"),
+        ("dgc", [("training.pairs", 32)], "training.pairs"),
+        ("umae", [("encoder.batch", 2048)], "encoder.batch"),
+        ("consensus", [("reservoir.pixels", 2_000_000)], "reservoir.pixels"),
+        ("s2dl-paper", [("segment.superpixels", 10**6)], "segment.superpixels"),
+    ],
+)
+def test_where_no_tile_helps_the_setting_is_named_that_does(
+    wide: Scene, method: str, settings: list[tuple[str, Any]], setting: str
+) -> None:
+    config = request_of(method, *settings)
+    execution = Execution(threads=1)
+    limit = plan(wide, config, execution).reserved_bytes + 50 * 2**20
+    execution = replace(execution, memory_bytes=limit)
+    with pytest.raises(MemoryBudgetError, match=rf"A smaller {setting} \(--set\) lowers"):
+        refuse(plan(wide, config, execution), execution)
 
 
 def test_a_refused_run_leaves_nothing_behind(scene: Scene, tmp_path: Path) -> None:

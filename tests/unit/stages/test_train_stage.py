@@ -143,6 +143,22 @@ def test_the_valid_pixels_of_every_chunk_are_counted(scene: Scene, learnt: RunDi
         assert found.sum() == frame.valid_pixels
 
 
+@pytest.mark.parametrize(("method", "more"), [("umae", False), ("dgc", True)])
+def test_crops_are_planned_for_networks_that_learn_from_crops(
+    scene: Scene, method: str, more: bool
+) -> None:
+    frame = replace(scene.frames[0], shape=(9000, 9000), valid_pixels=9000**2)
+    large = replace(scene, frames=(frame,), bands=150, chunk_px=64, shard_px=512)
+
+    def needed(pairs: int) -> int:
+        settings = [("cluster.clusters", 3), ("training.pairs", pairs)]
+        config = RunConfig.make(method, settings=settings)
+        return sum(train_stage.estimate(large, config, 512).driver.values())
+
+    assert needed(32) >= needed(1)
+    assert (needed(32) > needed(1)) == more
+
+
 # --- what is left --------------------------------------------------------------------------
 
 
