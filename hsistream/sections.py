@@ -198,6 +198,15 @@ class GraphSection(Section):
     """Sample of pixels against which densities are measured: all pixels of a small scene."""
 
 
+class LearntSection(Section):
+    """What an earlier run has learnt, by which frames that it has not seen are labelled."""
+
+    run: str
+    """Directory of that run: an address, which changes no result."""
+    fingerprint: str
+    """Hash of the files that it has learnt."""
+
+
 class DgcSection(Section):
     """Deep Global Clustering: the robust recipe."""
 

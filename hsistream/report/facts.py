@@ -100,7 +100,8 @@ class PageFacts:
     ``scene`` holds facts about the scene in their order; ``wavelengths_nm``
     may be empty; ``scores`` is what :meth:`~hsistream.report.scores.Scores.to_json`
     gives. ``training`` is None for runs without a network, ``merging`` for
-    those whose clusters are not merged prototypes.
+    those whose clusters are not merged prototypes. ``learnt_by`` is where the run
+    lies that has learnt the clusters, if it was another one.
     """
 
     title: str
@@ -119,6 +120,7 @@ class PageFacts:
     scores: Mapping[str, Any] | None
     training: TrainingSummary | None = None
     merging: MergeSummary | None = None
+    learnt_by: str | None = None
 
 
 def largest_label(frames: Sequence[FramePicture]) -> int:
