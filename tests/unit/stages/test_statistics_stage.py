@@ -231,6 +231,18 @@ def test_one_tile_is_measured_as_numpy_does(scene: Scene, illumination: str) -> 
     np.testing.assert_array_equal(found["column"][order], column)
 
 
+def test_where_nothing_is_summed_the_sample_is_the_same(scene: Scene) -> None:
+    tile = scene_tiles(scene, scene.shard_px)[0]
+    summed, found = (
+        measure_tile(tile, scene=scene, **options(kinds=kinds)) for kinds in (("raw",), ())
+    )
+    assert summed.keys() - found.keys() == {
+        "raw.count", "raw.mean", "raw.outer", "raw.minimum", "raw.maximum",
+    }  # fmt: skip
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, summed[name])
+
+
 def test_neighbours_of_the_reservoir_are_the_right_and_the_lower_one(scene: Scene) -> None:
     everything = scene.read(1, whole(scene.frames[1].shape))
     expected = paired_pixels(scene, 1)
@@ -358,6 +370,7 @@ def test_constants_of_a_run_survive_their_table(finished: RunDirectory) -> None:
     table = read_table(finished.table(TABLE))
     again = to_table(from_table(table))
     assert again.keys() == table.keys() - {"dtype", "brightness"}
+    assert again["groups"].tolist() == ["scene"]
     for name, values in again.items():
         np.testing.assert_array_equal(table[name], values)
 
