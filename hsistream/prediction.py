@@ -10,27 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hsistream import pipeline
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError, IncompleteError
 from hsistream.events import Notify, ignore
 from hsistream.runs import RunDirectory
-from hsistream.scene.ingest import WAVELENGTH_TOLERANCE_NM
 from hsistream.scene.scene import Scene
 from hsistream.sections import LearntSection, StatisticsSection
-from hsistream.stages.adopt import learnt_fingerprint
+from hsistream.stages.adopt import check_bands, learnt_fingerprint, listed
 from hsistream.stages.standardise import strangest_frame
-from hsistream.stages.statistics import TABLE, good_wavelengths_nm
+from hsistream.stages.statistics import TABLE
 from hsistream.stages.table import stream
 from hsistream.stores.tables import Table, read_table
 
 UNITS_FACTOR = 50.0
 """Frames that differ so much in brightness from all that were learnt from have other units."""
-
-NAMED = 8
-"""Bands and frames that a message names, at most."""
 
 
 def predict(
@@ -101,7 +95,7 @@ def request(scene: Scene, run: str | Path, groups: Mapping[str, str]) -> RunConf
     stream(asked)
     _check_finished(learnt, config)
     known = read_table(learnt.table(TABLE))
-    _check_bands(scene, learnt, known)
+    check_bands(scene, learnt, known)
     _check_units(scene, learnt, known, config.statistics)
     asked = _by(learnt, config, learnt_fingerprint(learnt, config))
     section = _grouped(scene, learnt, config.statistics, groups)
@@ -129,33 +123,6 @@ def _check_finished(learnt: RunDirectory, config: RunConfig) -> None:
                 f"{learnt.path} was made by version {manifest.version} of hsistream, whose stage "
                 f"{stage.name} differs from that of this version. Use the version that made it, or "
                 f"repeat the command that made it."
-            )
-
-
-def _check_bands(scene: Scene, learnt: RunDirectory, known: Table) -> None:
-    """Refuse frames of other bands, as ingest does, or of which others are good."""
-    needed = f"Frames need the bands that {learnt.path} has learnt from"
-    good, mine = known["good"], np.asarray(scene.good_bands)
-    if len(good) != len(mine):
-        raise ConfigError(
-            f"{needed}, but those are {len(good)} and {scene.uri} has {len(mine)}. Ingest the same "
-            f"bands, or learn anew."
-        )
-    differ = np.flatnonzero(good != mine)
-    if len(differ):
-        raise ConfigError(
-            f"{needed}, but of the {len(mine)} bands of {scene.uri} others are good: "
-            f"{_listed(differ)} (from 0) only in one of them. Mark the same bands bad in the files "
-            f"and ingest them again, or learn anew."
-        )
-    ours, theirs = good_wavelengths_nm(scene), known["wavelengths_nm"]
-    if len(ours) and len(theirs):
-        differ = np.flatnonzero(good)[~np.isclose(ours, theirs, atol=WAVELENGTH_TOLERANCE_NM)]
-        if len(differ):
-            raise ConfigError(
-                f"{needed}, but the wavelengths of bands {_listed(differ)} (from 0) of {scene.uri} "
-                f"differ by more than {WAVELENGTH_TOLERANCE_NM:g} nm. Resample the frames, or "
-                f"learn anew."
             )
 
 
@@ -193,9 +160,9 @@ def _grouped(
     others = sorted(set(groups) - set(names))
     if wrong or others:
         found = (
-            f"{_listed(wrong)} of {scene.uri} has none of them"
+            f"{listed(wrong)} of {scene.uri} has none of them"
             if wrong
-            else f"{scene.uri} has no frame {_listed(others)}"
+            else f"{scene.uri} has no frame {listed(others)}"
         )
         raise ConfigError(
             f"Every frame needs one of the statistics groups of {learnt.path} "
@@ -216,9 +183,3 @@ def _check_directory(target: RunDirectory, asked: RunConfig, scene: Scene) -> No
             f"{target.path} holds another run, or labels of one that has been changed since: "
             f"{'; '.join(differences)}. Choose another directory with --out."
         )
-
-
-def _listed(values: Any) -> str:
-    """Name a few values."""
-    shown = ", ".join(str(value) for value in values[:NAMED])
-    return shown if len(values) <= NAMED else f"{shown} and {len(values) - NAMED} more"

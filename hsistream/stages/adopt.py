@@ -12,19 +12,24 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
 
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import StageStarted
 from hsistream.files import filing
 from hsistream.runs import RunDirectory
+from hsistream.scene.ingest import WAVELENGTH_TOLERANCE_NM
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
-from hsistream.stores.tables import read_table, write_table
+from hsistream.stages.statistics import good_wavelengths_nm
+from hsistream.stores.tables import Table, read_table, write_table
 
 MEASURED = (statistics_stage.TABLE, statistics_stage.STANDARD)
 """Tables of the first stage, which new frames have of their own."""
@@ -43,6 +48,9 @@ OF_RESERVOIR = "reservoir_label"
 LEARNT_BYTES = 64 * 2**20
 """Memory and disk of learnt tables, generously."""
 
+NAMED = 8
+"""Bands and frames that a message names, at most."""
+
 TIMES = "elapsed.json"
 """The one file of a checkpoint that does not follow from what was learnt."""
 
@@ -58,6 +66,7 @@ def run(context: Context) -> None:
             f"Frames were to be labelled by what {learnt.path} had learnt, but it has been changed "
             f"since. Label them by what it is now, in another directory: hsistream predict."
         )
+    _check_frames(context.scene, learnt, config)
     for name in learnt_tables(config):
         table = read_table(learnt.table(name))
         table.pop(OF_RESERVOIR, None)
@@ -75,6 +84,55 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         driver={"what was learnt": LEARNT_BYTES + checkpoints},
         disk_bytes=LEARNT_BYTES + checkpoints,
     )
+
+
+def check_bands(scene: Scene, learnt: RunDirectory, known: Table) -> None:
+    """Refuse frames of other bands than a run has learnt from.
+
+    Parameters
+    ----------
+    scene : Scene
+        The frames.
+    learnt : RunDirectory
+        The run.
+    known : Table
+        Its table of the first stage.
+
+    Raises
+    ------
+    ConfigError
+        If there are more or fewer bands, others are good, or wavelengths differ by more than
+        those of the frames of a scene may.
+    """
+    needed = f"Frames need the bands that {learnt.path} has learnt from"
+    good, mine = known["good"], np.asarray(scene.good_bands)
+    if len(good) != len(mine):
+        raise ConfigError(
+            f"{needed}, but those are {len(good)} and {scene.uri} has {len(mine)}. Ingest the same "
+            f"bands, or learn anew."
+        )
+    differ = np.flatnonzero(good != mine)
+    if len(differ):
+        raise ConfigError(
+            f"{needed}, but of the {len(mine)} bands of {scene.uri} others are good: "
+            f"{listed(differ)} (from 0) only in one of them. Mark the same bands bad in the files "
+            f"and ingest them again, or learn anew."
+        )
+    ours, theirs = good_wavelengths_nm(scene), known["wavelengths_nm"]
+    if len(ours) and len(theirs):
+        differ = np.flatnonzero(good)[~np.isclose(ours, theirs, atol=WAVELENGTH_TOLERANCE_NM)]
+        if len(differ):
+            raise ConfigError(
+                f"{needed}, but the wavelengths of bands {listed(differ)} (from 0) of {scene.uri} "
+                f"differ by more than {WAVELENGTH_TOLERANCE_NM:g} nm. Resample the frames, or "
+                f"learn anew."
+            )
+
+
+def listed(values: Any) -> str:
+    """Name a few values."""
+    shown = ", ".join(str(value) for value in values[:NAMED])
+    return shown if len(values) <= NAMED else f"{shown} and {len(values) - NAMED} more"
 
 
 def learnt_tables(config: RunConfig) -> tuple[str, ...]:
@@ -105,6 +163,19 @@ def learnt_fingerprint(run: RunDirectory, config: RunConfig) -> str:
             content = hashlib.blake2b(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(run.path)} {content}\n".encode())
     return digest.hexdigest()
+
+
+def _check_frames(scene: Scene, learnt: RunDirectory, config: RunConfig) -> None:
+    """Refuse frames that no table fits: a configuration may have come here by another door."""
+    known = read_table(learnt.table(statistics_stage.TABLE))
+    check_bands(scene, learnt, known)
+    if config.statistics.by == "group":
+        unknown = sorted(set(config.statistics.groups.values()) - set(known["groups"].tolist()))
+        if unknown:
+            raise ConfigError(
+                f"[statistics.groups] must name statistics groups of {learnt.path}, which are "
+                f"{', '.join(known['groups'])}, but {listed(unknown)} is none of them."
+            )
 
 
 def _learnt_files(run: RunDirectory, config: RunConfig) -> Iterator[Path]:

@@ -401,3 +401,21 @@ def test_frames_of_another_brightness_are_a_warning(
     assert "frame7 differs in brightness by a factor of" in outcome.err
     (warning,) = RunDirectory(tmp_path / "out").manifest().warnings
     assert "--statistics frame" in warning
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ((), "those are 12 and"),
+        (("--set=statistics.by=group", "--set=statistics.groups={a = 'x'}"), "x is none of them"),
+    ],
+    ids=["bands", "groups"],
+)
+def test_a_prediction_asked_of_cluster_is_checked_as_well(
+    predicted: RunDirectory, scene: Scene, tmp_path: Path, settings: tuple[str, ...], named: str
+) -> None:
+    bands = len(scene.good_bands) if settings else 4
+    facts: dict[str, Any] = {"good_bands": scene.good_bands} if settings else {}
+    new = ingest([array_source(_cube(bands), **facts)], tmp_path / "other.zarr")
+    asked = ("cluster", new.uri, "--config", predicted.config_path, "--run", tmp_path / "run")
+    assert named in command(*asked, *settings, *QUIET).refusal(2)

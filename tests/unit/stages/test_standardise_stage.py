@@ -124,7 +124,8 @@ def test_the_strangest_frame_is_farthest_from_all_known_ones(
 ) -> None:
     found = strangest_frame(with_brightness(scene, *levels), brightness_of(*known))
     assert found is not None
-    assert (found[0].name, found[1]) == (name, pytest.approx(factor))
+    assert found[0].name == name
+    assert found[1] == pytest.approx(factor)
 
 
 @pytest.mark.parametrize(("known", "levels"), [((0.0,), (1.0, 2.0)), ((1.0,), (-0.1, 2.0))])
