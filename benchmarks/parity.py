@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import hsistream as hs
 from hsistream.graph.clustering import partition_at
+from hsistream.graph.walk import start_walk
 from hsistream.readers.labels import read_labels
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL, SUPERPIXELS

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hsistream.evaluation import evaluate
     from hsistream.pipeline import relabel, run
     from hsistream.planning import plan
+    from hsistream.prediction import predict
     from hsistream.readers.sources import open_sources
     from hsistream.runs import RunDirectory
     from hsistream.runtime.cluster import connect
@@ -40,6 +41,7 @@ __all__ = [
     "ingest",
     "open_sources",
     "plan",
+    "predict",
     "relabel",
     "run",
 ]
@@ -58,6 +60,7 @@ _HOME = {
     "ingest": "scene.ingest",
     "open_sources": "readers.sources",
     "plan": "planning",
+    "predict": "prediction",
     "relabel": "pipeline",
     "run": "pipeline",
 }

@@ -25,6 +25,7 @@ from hsistream.sections import (
     EncoderSection,
     ErsSection,
     GraphSection,
+    LearntSection,
     ReservoirSection,
     Section,
     SegmentSection,
@@ -50,6 +51,7 @@ class RunConfig(Section):
     cluster: ClusterSection = ClusterSection()
     encoder: EncoderSection | None = None
     training: TrainingSection = TrainingSection()
+    learnt: LearntSection | None = None
 
     @field_validator("segment", mode="before")
     @classmethod
@@ -209,7 +211,7 @@ class RunConfig(Section):
     def differences(self, other: RunConfig) -> list[str]:
         """List the settings in which two configurations differ, as ``key: mine, not theirs``."""
         mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
-        keys = sorted(mine.keys() | theirs.keys())
+        keys = sorted((mine.keys() | theirs.keys()) - {"learnt.run"})  # an address
         return [
             f"{key} = {mine.get(key)!r} there, {theirs.get(key)!r} here"
             for key in keys
@@ -311,9 +313,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"A configuration file is needed, but there is none at {path}."
-        ) from error
+        raise ConfigError(f"A settings file is needed, but there is none at {path}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     except OSError as error:

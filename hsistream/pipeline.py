@@ -14,6 +14,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from hsistream.config import Execution, RunConfig
+from hsistream.errors import ConfigError
 from hsistream.events import Event, Notify, Progress, StageFinished, Warned, ignore
 from hsistream.files import filing
 from hsistream.planning import Plan, plan, refuse
@@ -117,13 +118,19 @@ def relabel(
     StoreError
         If this is not a run directory.
     ConfigError
-        If the clusters of the run are made of neither, or there are fewer
-        prototypes than clusters; or if its scene is no longer the same.
+        If the clusters of the run are made of neither, or were learnt by another
+        run, or there are fewer prototypes than clusters; or if its scene is no
+        longer the same.
     MemoryBudgetError, ResourceError
         If the plan exceeds the memory or the disk; the run is left as it is.
     """
     target = RunDirectory(directory)
     before = target.config()
+    if before.learnt is not None:
+        raise ConfigError(
+            f"relabel needs a run that has learnt its clusters, but those of {target.path} are "
+            f"those of {before.learnt.run}. Relabel that one, and repeat hsistream predict by it."
+        )
     asked = before.with_clusters(clusters)
     scene = Scene.open(target.manifest().scene_uri)
     _admitted(scene, asked, execution, target.path)
@@ -135,12 +142,18 @@ def relabel(
 
 def fingerprints(scene: Scene, config: RunConfig) -> Iterator[str]:
     """Fingerprint of every stage: what it is, what was asked of it, what it reads."""
-    known = {"scene": scene.identity}
+    return stage_marks(scene.identity, config)
+
+
+def stage_marks(identity: str, config: RunConfig) -> Iterator[str]:
+    """Fingerprint of every stage of a run on the scene of an identity."""
+    known = {"scene": identity}
     values = config.model_dump(mode="json")
     values["projected"] = config.projected.model_dump(mode="json")
+    values["learnt"] = config.learnt and config.learnt.fingerprint
     for stage in stream(config):
         asked = {section: values[section] for section in stage.sections}
-        below = [known[name] for name in stage.needs if name in known] or [scene.identity]
+        below = [known[name] for name in stage.needs if name in known] or [identity]
         known[stage.name] = fingerprint(stage.name, stage.version, asked, below)
         yield known[stage.name]
 
@@ -150,7 +163,11 @@ def default_directory(scene: Scene, config: RunConfig) -> Path:
     uri = Path(scene.uri)
     clusters = config.cluster.clusters
     parts = [config.method, f"k{clusters}" if clusters else "auto"]
-    mark = fingerprint(config.model_dump(mode="json"), scene.identity)[:6]
+    asked = [config.model_dump(mode="json", exclude={"learnt"}), scene.identity]
+    if config.learnt is not None:
+        parts += ["by", Path(config.learnt.run).name]
+        asked.append(config.learnt.fingerprint)
+    mark = fingerprint(*asked)[:6]
     return uri.with_name(f"{uri.stem}.runs") / "-".join([*parts, mark])
 
 

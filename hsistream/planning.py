@@ -220,7 +220,7 @@ def _check_request(scene: Scene, config: RunConfig) -> None:
     if not scene.valid_pixels:
         raise SceneError(f"Pixels with data are needed, but {scene.uri} has none.")
     wanted = config.cluster.clusters
-    if wanted is not None and wanted > scene.valid_pixels:
+    if config.learnt is None and wanted is not None and wanted > scene.valid_pixels:
         raise ConfigError(
             f"At most one cluster per pixel can be found, but --clusters is {wanted} and "
             f"{scene.uri} has {scene.valid_pixels} valid pixels."

@@ -147,6 +147,10 @@ class RunDirectory:
         """Path of a table of named arrays."""
         return self.path / f"{name}.npz"
 
+    def learnt_table(self, name: str) -> Path:
+        """Path of a table of the run by which these frames are labelled, as it was there."""
+        return self.path / "learnt" / f"{name}.npz"
+
     def ledger(self, stage: str) -> Path:
         """Folder with one file per finished tile of a stage."""
         return self.path / "ledger" / stage
@@ -251,10 +255,13 @@ class RunDirectory:
             self._check_same(config, identity)
             found = replace(self.manifest(), scene_uri=scene_uri)  # it may have been moved
             self.save(found)
+            if self.config() != config:  # and so may the run that has learnt
+                write_text(self.config_path, config.to_toml())
             return found
         if any(entry.name not in self._beginnings() for entry in self.path.iterdir()):
             raise ConfigError(
-                f"{self.path} is not empty and no run directory. Choose another with --run."
+                f"{self.path} is not empty and no run directory. Choose another directory for the "
+                f"results."
             )
         manifest = Manifest(scene_uri, identity, version)
         write_text(self.config_path, config.to_toml())
@@ -311,7 +318,7 @@ class RunDirectory:
             except BlockingIOError as error:
                 raise StoreError(
                     f"Another process is working in {self.path}. Wait for it, or choose another "
-                    f"directory with --run."
+                    f"directory for the results."
                 ) from error
             yield
 

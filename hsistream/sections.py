@@ -222,6 +222,15 @@ class GraphSection(Section):
         return self.landmarks or min(max(nodes // 100, 200), 2000)
 
 
+class LearntSection(Section):
+    """What an earlier run has learnt, by which frames that it has not seen are labelled."""
+
+    run: str
+    """Directory of that run: an address, which changes no result."""
+    fingerprint: str
+    """Hash of the files that it has learnt."""
+
+
 class DgcSection(Section):
     """Deep Global Clustering: the robust recipe."""
 

@@ -5,14 +5,10 @@ Heavy libraries are imported inside the commands, so that ``--help`` is quick.
 
 from __future__ import annotations
 
-import functools
 import logging
-import os
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,7 +17,9 @@ from hsistream.cli.arguments import (
     ConfigFile,
     Device,
     DeviceName,
+    Groups,
     Json,
+    LearntRun,
     MatchingName,
     MaxTrainMinutes,
     Memory,
@@ -39,7 +37,8 @@ from hsistream.cli.arguments import (
     TilePx,
 )
 from hsistream.cli.process import settle
-from hsistream.errors import HsistreamError, MemoryBudgetError, ResourceError, SceneError
+from hsistream.cli.reporting import reporting
+from hsistream.errors import MemoryBudgetError, ResourceError, SceneError
 from hsistream.version import __version__
 
 app = typer.Typer(
@@ -53,39 +52,6 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode=None,
 )
-
-INTERRUPTED = 130
-BROKEN_PIPE = 141
-
-
-def reporting(command: Callable[..., None]) -> Callable[..., None]:
-    """End a command with one sentence and the documented exit code, whatever happens."""
-
-    @functools.wraps(command)
-    def guarded(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-        except HsistreamError as error:
-            _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("interrupted; what is finished is kept, the same command resumes", INTERRUPTED)
-        except BrokenPipeError:  # whoever read the output has enough of it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(BROKEN_PIPE) from None
-        except MemoryError:
-            _fail("The machine is out of memory. See hsistream plan, and use --memory.", 4)
-        except typer.Exit:
-            raise
-        except Exception as error:
-            if logging.getLogger("hsistream").isEnabledFor(logging.DEBUG):
-                traceback.print_exc()
-            _fail(
-                f"This is a bug in hsistream: {type(error).__name__}: {error}. Please report it "
-                f"with the output of the same command after: hsistream --debug",
-                1,
-            )
-
-    return guarded
 
 
 def _print_version(wanted: bool) -> None:
@@ -291,6 +257,45 @@ def relabel(
 
 @app.command()
 @reporting
+def predict(
+    scene: SceneArgument,
+    run: LearntRun,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the result. [default: beside the scene]")
+    ] = None,
+    group: Groups = None,
+    device: DeviceName = Device.auto,
+    scheduler: Scheduler = "none",
+    tile: TilePx = None,
+    threads: Threads = None,
+    memory: Memory = None,
+    progress: Show = Style.auto,
+    json: Json = False,
+) -> None:
+    """Label frames that a finished run has never seen, by what it has learnt; nothing is fitted.
+
+    The frames need its bands and units, and get its labels: label 3 is the same material in both.
+    The result is a run directory of its own, for status, evaluate, export and report; repeated,
+    the command finishes an interrupted one. RUN may have been made by any method but those of
+    superpixels (s2dl, ds2dl and their -paper forms).
+    """
+    from hsistream import prediction
+    from hsistream.cli import output, request
+    from hsistream.cli.progress import shown
+    from hsistream.runtime.cluster import connect
+    from hsistream.scene.scene import Scene
+
+    execution = request.execution(tile, scheduler, threads, memory, device.value)
+    opened, groups = Scene.open(scene), request.groups(group)
+    with shown(progress.value) as notify, connect(scheduler) as client:
+        done = prediction.predict(
+            opened, run, out, groups=groups, execution=execution, client=client, notify=notify
+        )
+    output.as_json(output.run_facts(done)) if json else output.run(done)
+
+
+@app.command()
+@reporting
 def status(run: RunArgument, json: Json = False) -> None:
     """Say how far a run is; ends with 3 if it is incomplete."""
     from hsistream import pipeline
@@ -392,10 +397,3 @@ def main() -> None:
     """Run the command line."""
     settle()
     app()
-
-
-def _fail(message: str, code: int) -> None:
-    """Print one sentence on stderr and end."""
-    sentence = " ".join(message.splitlines()).rstrip(".")
-    sys.stderr.write(f"error: {sentence}.\n")
-    raise typer.Exit(code)

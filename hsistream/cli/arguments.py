@@ -95,3 +95,11 @@ MaxTrainMinutes = Annotated[
         min=0.01, help="Stop training after so long; the map is of what was learnt until then."
     ),
 ]
+LearntRun = Annotated[Path, typer.Option("--run", help="Finished run whose labels are wanted.")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group",
+        help="FRAME=GROUP, a statistics group of the run for each frame; with groups only.",
+    ),
+]

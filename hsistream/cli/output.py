@@ -119,7 +119,9 @@ def run(of: RunDirectory) -> None:
     """Print where the results of a run lie, and its clusters."""
     found = run_facts(of)
     facts({name: str(found[name]) for name in ("run", "labels", "map", "page")})
-    if found["estimated"]:
+    if found["learnt_by"]:
+        say(f"labels are those of {found['learnt_by']}; nothing was learnt from these frames")
+    elif found["estimated"]:
         say(f"{found['clusters']} clusters, estimated from the eigenvalues; --clusters sets them")
     say()
     total = max(1, sum(found["cluster_pixels"]))
@@ -136,14 +138,16 @@ def run(of: RunDirectory) -> None:
 def run_facts(of: RunDirectory) -> dict[str, Any]:
     """Describe a finished run as plain values."""
     manifest, pixels = of.manifest(), cluster_pixels(of).tolist()
+    config = of.config()
     return {
         "run": str(of.path),
         "scene": manifest.scene_uri,
+        "learnt_by": config.learnt.run if config.learnt else None,
         "labels": of.labels_uri,
         "map": str(of.picture_path),
         "page": str(of.page_path),
         "clusters": len(pixels),
-        "estimated": of.config().cluster.clusters is None,
+        "estimated": config.cluster.clusters is None,
         "cluster_pixels": pixels,
         "elapsed_s": round(sum(stage.elapsed_s for stage in manifest.stages.values()), 3),
         "peak_bytes": max(stage.peak_bytes for stage in manifest.stages.values()),

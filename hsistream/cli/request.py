@@ -37,6 +37,17 @@ def execution(
     )
 
 
+def groups(texts: Sequence[str] | None) -> dict[str, str]:
+    """Read the groups of frames, each ``FRAME=GROUP``."""
+    found = {}
+    for text in texts or ():
+        frame, equals, group = text.rpartition("=")
+        if not equals or not frame or not group:
+            raise ConfigError(f"--group needs FRAME=GROUP, but {text!r} was found.")
+        found[frame] = group
+    return found
+
+
 def shape(text: str | None) -> tuple[int, int] | None:
     """Read a size such as ``95x95``, (y, x)."""
     if text is None:

@@ -52,23 +52,29 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Scores of a spectrum x of group g: ``matrix[g].T @ (u(x) - mean[g])``.
+    """Scores of a spectrum x of group g: ``directions.T @ (scale[g] * (u(x) - mean[g]))``.
 
     ``u`` divides a spectrum by its length if ``unit_norm``, and else does
-    nothing. ``matrix`` is (group, band, component), ``mean`` (group, band);
-    ``variance`` (component,) is that of the scores within groups.
+    nothing. ``mean`` and ``scale`` are (group, band), ``directions``, which all
+    groups share, (band, component); ``variance`` (component,) is that of the
+    scores within groups.
     """
 
     name: str
     mean: Floats
-    matrix: Floats
+    scale: Floats
+    directions: Floats
     variance: Floats
     unit_norm: bool = False
 
     @property
     def components(self) -> int:
         """Number of scores."""
-        return int(self.matrix.shape[2])
+        return int(self.directions.shape[1])
+
+    def matrix(self, group: int) -> Floats:
+        """Give the matrix (band, component) by which centred spectra of a group become scores."""
+        return np.asarray(self.scale[group][:, None] * self.directions)
 
     def scores(self, spectra: NDArray[np.floating], group: int) -> NDArray[np.floating]:
         """Project spectra (band, pixel) to scores (component, pixel) of the same type."""
@@ -76,7 +82,7 @@ class Projection:
         if self.unit_norm:
             spectra = unit_length(spectra)
         centred = spectra - self.mean[group].astype(kind)[:, None]
-        return np.asarray(self.matrix[group].T.astype(kind) @ centred)
+        return np.asarray(self.matrix(group).T.astype(kind) @ centred)
 
 
 def fit_z(moments: Moments, components: int) -> Projection:
@@ -96,14 +102,14 @@ def fit_z(moments: Moments, components: int) -> Projection:
     """
     scale = moments.scale()
     variance, directions = leading(moments.pooled(scale), components)
-    return Projection("z", moments.mean, scale[:, :, None] * directions, variance)
+    return Projection("z", moments.mean, scale, directions, variance)
 
 
 def fit_l2(moments: Moments, components: int) -> Projection:
     """Fit principal components of unit-norm spectra; ``moments`` are those of the unit spectra."""
-    variance, directions = leading(moments.pooled(np.ones_like(moments.mean)), components)
-    matrix = np.repeat(directions[None], len(moments.mean), axis=0)
-    return Projection("l2", moments.mean, matrix, variance, unit_norm=True)
+    scale = np.ones_like(moments.mean)
+    variance, directions = leading(moments.pooled(scale), components)
+    return Projection("l2", moments.mean, scale, directions, variance, unit_norm=True)
 
 
 def fit_mnf(moments: Moments, noise: Floats, components: int) -> Projection:
@@ -140,9 +146,7 @@ def fit_mnf(moments: Moments, noise: Floats, components: int) -> Projection:
     variance, directions = leading(whitening.T @ signal @ whitening, components)
     kept = np.zeros((len(used), len(variance)))
     kept[used] = whitening @ directions * variance**MNF_EXPONENT
-    return Projection(
-        "mnf", moments.mean, scale[:, :, None] * kept, variance ** (1 + 2 * MNF_EXPONENT)
-    )
+    return Projection("mnf", moments.mean, scale, kept, variance ** (1 + 2 * MNF_EXPONENT))
 
 
 def leading(covariance: Floats, components: int) -> tuple[Floats, Floats]:

@@ -110,7 +110,8 @@ class PageFacts:
     may be empty; ``scores`` is what :meth:`~hsistream.report.scores.Scores.to_json`
     gives. ``training`` is None for runs without a network, ``merging`` for
     those whose clusters are not merged prototypes, ``seams`` for those whose
-    frames were not cut.
+    frames were not cut. ``learnt_by`` is where the run lies that has learnt the
+    clusters, if it was another one.
     """
 
     title: str
@@ -130,6 +131,7 @@ class PageFacts:
     training: TrainingSummary | None = None
     merging: MergeSummary | None = None
     seams: SeamSummary | None = None
+    learnt_by: str | None = None
 
 
 def largest_label(frames: Sequence[FramePicture]) -> int:

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 READ_BYTES = 128 * 2**20
 """Neighbouring shards are read from the source at once up to this size."""
 
+WAVELENGTH_TOLERANCE_NM = 1.0
+"""Bands of two files are the same if their wavelengths differ by no more."""
+
 BAD_BAND_SHARE = 0.1
 """A band without a value in more than this share of the pixels is a bad band."""
 
@@ -140,10 +143,11 @@ def _check_bands(first: FrameHeader, other: FrameHeader) -> None:
             f"{other.name} has {other.bands}. Ingest them as two scenes."
         )
     both = first.wavelengths_nm and other.wavelengths_nm
-    if both and not np.allclose(first.wavelengths_nm, other.wavelengths_nm, atol=1.0):
+    tolerance_nm = WAVELENGTH_TOLERANCE_NM
+    if both and not np.allclose(first.wavelengths_nm, other.wavelengths_nm, atol=tolerance_nm):
         raise SceneError(
             f"Frames of a scene share their wavelengths, but those of {first.name} and "
-            f"{other.name} differ by more than 1 nm. Ingest them as two scenes."
+            f"{other.name} differ by more than {tolerance_nm:g} nm. Ingest them as two scenes."
         )
 
 

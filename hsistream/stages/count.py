@@ -89,6 +89,28 @@ def count_tile(
 
     ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
     """
+    codes, starts = code_tile(
+        tile, scene=scene, run=run, views=views, fingerprint=fingerprint, segment_px=segment_px
+    )
+    RasterStore(run.codes_uri).write(scene.frames[tile.frame].name, LAYER, tile.core, codes)
+    counts = count_landmarks(valid_pixels(codes, has_code(codes)), starts)
+    present = np.flatnonzero(counts.diagonal())
+    return {"landmarks": present, "counts": counts[np.ix_(present, present)]}
+
+
+def code_tile(
+    tile: Tile,
+    *,
+    scene: Scene,
+    run: RunDirectory,
+    views: ViewsSection,
+    fingerprint: str,
+    segment_px: int | None = None,
+) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+    """Code the pixels of one tile, (codebook, y, x), and tell the first landmark of each codebook.
+
+    A pixel without data has the largest value of the type of the codes.
+    """
     constants = views_stage.load_constants(run, views.spectral, fingerprint)
     codebooks = _load_codebooks(run.table(codebooks_stage.TABLE), views.names, fingerprint)
     walks = walks_stage.load_walks(run, fingerprint) if segment_px else None
@@ -106,10 +128,12 @@ def count_tile(
             books, rows = place[view]
             _assign(values, books, codes[rows, *within(strip, tile.core)])
         codes[:, ~valid] = none
-    RasterStore(run.codes_uri).write(name, LAYER, tile.core, codes)
-    counts = count_landmarks(valid_pixels(codes, valid), starts)
-    present = np.flatnonzero(counts.diagonal())
-    return {"landmarks": present, "counts": counts[np.ix_(present, present)]}
+    return codes, starts
+
+
+def has_code(codes: NDArray[np.unsignedinteger]) -> NDArray[np.bool_]:
+    """Tell which pixels (y, x) have codes (codebook, y, x)."""
+    return np.asarray(codes[0] != np.iinfo(codes.dtype).max)
 
 
 def codes_dtype(starts: NDArray[np.int64]) -> type[np.unsignedinteger]:

@@ -30,7 +30,7 @@ def run(context: Context) -> None:
     context.notify(StageStarted("cluster", 1))
     table = read_table(context.run.table(describe_stage.TABLE))
     nodes, superpixels = read_nodes(table), read_superpixels(table)
-    settings = node_settings(context, len(nodes.order))
+    settings = node_settings(context.config, context.scene, len(nodes.order), context.threads)
     found = cluster_nodes(nodes, superpixels, settings)
     warn_of_few(len(np.unique(found.labels)), found.clusters, context.notify)
     settings = replace(settings, clusters=found.clusters)

@@ -49,6 +49,10 @@ class Measured:
     illumination: str
     wavelengths_nm: NDArray[np.float64]
 
+    def results(self) -> Iterator[tuple[Tile, Table]]:
+        """Read what the tiles returned, in their order."""
+        return self.ledger.results(self.tiles)
+
     def moments(self, kind: str) -> Moments:
         """Merge the sums of all tiles, in tile order, into the moments of each group.
 
@@ -95,7 +99,7 @@ class Measured:
     def _group_sums(self, kind: str) -> list[BandSums]:
         """Merge the sums of the tiles of each group."""
         merged: dict[int, BandSums] = {}
-        for tile, table in self.ledger.results(self.tiles):
+        for tile, table in self.results():
             group = int(self.group_of_frame[tile.frame])
             sums = BandSums(
                 int(table[f"{kind}.count"]), *(table[f"{kind}.{name}"] for name in SUMS)
@@ -105,7 +109,7 @@ class Measured:
 
     def _pairs(self) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
         """Yield group, features of reservoir pixels, and of neighbours, (pair, feature) each."""
-        for tile, table in self.ledger.results(self.tiles):
+        for tile, table in self.results():
             group = int(self.group_of_frame[tile.frame])
             own = table["spectra"][table["paired"]]
             for neighbour in (table["right"], table["lower"]):
@@ -121,20 +125,27 @@ class Measured:
 
 def standard_table(measured: Measured, moments: Moments) -> Table:
     """Keep what networks need to see standardised features; see ``methods.base.Standard``."""
-    scale = moments.scale()
-    variance, directions = projections.leading(moments.pooled(scale), STANDARD_DIRECTIONS)
-    low, high = measured.ranges("raw")
+    pooled = moments.pooled(moments.scale())
+    variance, directions = projections.leading(pooled, STANDARD_DIRECTIONS)
     return {
         "good": measured.good,
         "illumination": np.asarray(measured.illumination),
         "wavelengths_nm": measured.wavelengths_nm,
-        "group_of_frame": measured.group_of_frame,
-        "mean": moments.mean,
-        "scale": scale,
-        "low": low,
-        "high": np.where(moments.varies, high, low),
+        **group_table(measured, moments),
         "directions": directions,
         "variance": variance,
+    }
+
+
+def group_table(measured: Measured, moments: Moments) -> Table:
+    """Keep how the features of each statistics group are standardised."""
+    low, high = measured.ranges("raw")
+    return {
+        "group_of_frame": measured.group_of_frame,
+        "mean": moments.mean,
+        "scale": moments.scale(),
+        "low": low,
+        "high": np.where(moments.varies, high, low),
     }
 
 

@@ -49,10 +49,10 @@ def run(context: Context) -> None:
     label_tiles(context, task)
 
 
-def label_tiles(context: Context, task: TileFunction) -> None:
+def label_tiles(context: Context, task: TileFunction, halo: int = 0) -> None:
     """Label all tiles by a task that returns what :func:`write_labels` does."""
     clusters = int(read_table(context.run.table(cluster_stage.TABLE))["clusters"])
-    tiles = context.tiles(context.tile_px)
+    tiles = context.tiles(context.tile_px, halo)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(clusters))
     table = _collect(ledger, tiles, context.scene, clusters)
@@ -87,11 +87,22 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 def label_tile(tile: Tile, *, scene: Scene, run: RunDirectory, fingerprint: str) -> Table:
-    """Label one tile and count the pixels of every label."""
-    partition, starts = _load_partition(run.table(cluster_stage.TABLE), fingerprint)
+    """Label one tile by its codes, and count the pixels of every label."""
     frame = scene.frames[tile.frame].name
     codes = RasterStore(run.codes_uri).read(frame, count_stage.LAYER, tile.core, leading=1)
-    valid = codes[0] != np.iinfo(codes.dtype).max
+    return label_codes(tile, codes, scene, run, fingerprint)
+
+
+def label_codes(
+    tile: Tile,
+    codes: NDArray[np.unsignedinteger],
+    scene: Scene,
+    run: RunDirectory,
+    fingerprint: str,
+) -> Table:
+    """Label one tile of these codes (codebook, y, x), and count the pixels of every label."""
+    partition, starts = _load_partition(run.table(cluster_stage.TABLE), fingerprint)
+    valid = count_stage.has_code(codes)
     found, margin = label_pixels(valid_pixels(codes, valid), starts, partition)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)

@@ -14,7 +14,6 @@ from hsistream.graph.walk import Walk
 from hsistream.regions.density import density_shares
 from hsistream.regions.sums import RegionSums
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context
 from hsistream.stores.tables import Table
 
 
@@ -42,9 +41,9 @@ def read_superpixels(table: Table) -> Superpixels:
     return Superpixels(sums.count, sums.means())
 
 
-def node_settings(context: Context, nodes: int) -> NodeSettings:
+def node_settings(config: RunConfig, scene: Scene, nodes: int, threads: int = 1) -> NodeSettings:
     """Take what the graph is to be from the configuration."""
-    config, scene, asked = context.config, context.scene, context.config.graph
+    asked = config.graph
     return NodeSettings(
         clusters=config.cluster.clusters,
         radius_px=asked.radius_px or window_radius_px(scene.valid_pixels, nodes, asked.neighbours),
@@ -60,7 +59,7 @@ def node_settings(context: Context, nodes: int) -> NodeSettings:
         alpha=asked.alpha,
         landmarks=asked.landmark_count(nodes),
         nearest_landmarks=asked.nearest_landmarks,
-        threads=context.threads,
+        threads=threads,
     )
 
 

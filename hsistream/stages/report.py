@@ -33,7 +33,7 @@ from hsistream.runs import (
     RunDirectory,
 )
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, reservoir_pixels
+from hsistream.stages import Context, Needs, look_up_sample, reservoir_pixels
 from hsistream.stages import assign as assign_stage
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import encode as encode_stage
@@ -87,17 +87,18 @@ def page_facts(
     """Collect what the page shows."""
     config, manifest = run.config(), run.manifest()
     clusters = read_table(run.table(cluster_stage.TABLE))
+    suggested = not config.kmeans and config.learnt is None
     return PageFacts(
         title=scene.uri.rsplit("/", 1)[-1],
         method=config.method,
         scene=scene_facts(scene),
         frames=frames,
-        clusters=cluster_summaries(run, scene, clusters),
+        clusters=cluster_summaries(run, scene, reservoir_labels(run, clusters)),
         wavelengths_nm=scene.wavelengths_nm,
         good_bands=scene.good_bands,
-        eigenvalues=None if config.kmeans else clusters.get("eigenvalues"),
+        eigenvalues=clusters.get("eigenvalues") if suggested else None,
         clusters_used=int(clusters["clusters"]),
-        clusters_suggested=None if config.kmeans else int(clusters["suggested"]),
+        clusters_suggested=int(clusters["suggested"]) if suggested else None,
         stages=[
             StageSummary(name, record.elapsed_s, record.peak_bytes)
             for name, record in manifest.stages.items()
@@ -108,12 +109,13 @@ def page_facts(
         training=training_summary(run, config),
         merging=merge_summary(config, clusters),
         seams=seam_summary(run),
+        learnt_by=config.learnt.run if config.learnt else None,
     )
 
 
 def training_summary(run: RunDirectory, config: RunConfig) -> TrainingSummary | None:
-    """Tell how the network was trained; None without one."""
-    if config.encoder is None:
+    """Tell how the network was trained; None without one, or where another run has trained it."""
+    if config.encoder is None or config.learnt is not None:
         return None
     table = read_table(run.table(train_stage.TABLE))
     return TrainingSummary(
@@ -131,8 +133,8 @@ def training_summary(run: RunDirectory, config: RunConfig) -> TrainingSummary | 
 
 
 def merge_summary(config: RunConfig, clusters: Table) -> MergeSummary | None:
-    """Tell how prototypes were merged; None where labels come from the consensus."""
-    if config.cluster.head != "prototypes":
+    """Tell how prototypes were merged; None where they were not, or another run has merged them."""
+    if config.cluster.head != "prototypes" or config.learnt is not None:
         return None
     return MergeSummary(
         measure=config.cluster.merge,
@@ -192,8 +194,9 @@ def frame_pictures(run: RunDirectory, scene: Scene) -> tuple[FramePicture, ...]:
 
 
 def prototype_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.uint16]] | None:
-    """Read the prototypes of every frame's picture; None where labels come from the consensus."""
-    if run.config().cluster.head != "prototypes":
+    """Read the prototypes of every frame's picture; None where they were not merged here."""
+    config = run.config()
+    if config.cluster.head != "prototypes" or config.learnt is not None:
         return None
     assigned = read_table(run.table(assign_stage.TABLE))
     return [assigned[f"{INDEX}.{number}"] for number in range(len(scene.frames))]
@@ -215,13 +218,19 @@ def mode_places(run: RunDirectory, scene: Scene, frame: int) -> NDArray[np.int64
     return np.asarray(modes[modes[:, 0] == frame, 1:] // picture_step(scene))
 
 
+def reservoir_labels(run: RunDirectory, clusters: Table) -> NDArray[np.uint16]:
+    """Read the labels (pixel,) of the reservoir."""
+    if run.config().learnt is None:
+        return np.asarray(clusters["reservoir_label"])
+    return np.asarray(read_table(run.table(look_up_sample.TABLE))["label"])
+
+
 def cluster_summaries(
-    run: RunDirectory, scene: Scene, clusters: Table
+    run: RunDirectory, scene: Scene, of_pixel: NDArray[np.uint16]
 ) -> tuple[ClusterSummary, ...]:
-    """Describe every cluster: its size, and its spectra in the reservoir."""
+    """Describe every cluster: its size, and its spectra in the reservoir of these labels."""
     pixels = read_table(run.table(label_stage.TABLE))["pixels"]
     spectra = read_table(run.table(statistics_stage.RESERVOIR))["spectra"]
-    of_pixel = clusters["reservoir_label"]
     return tuple(
         _summarise(label, pixels[:, label], spectra[of_pixel == label], scene)
         for label in range(pixels.shape[1])

@@ -9,9 +9,10 @@ projections, and the edge scale of each. All of it is measured of the features
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,21 +29,30 @@ from hsistream.illumination import (
     illuminated,
 )
 from hsistream.report.quicklook import false_colour_bands
-from hsistream.runtime.ledger import Ledger
 from hsistream.scene.crops import valid_per_chunk
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import PIXELS_AT_ONCE, BandSums, in_reservoir
 from hsistream.sections import StatisticsSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages.fitting import Measured, fit, standard_table, sums_table
-from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.pictures import picture_step, sample
+from hsistream.stages.sampling import (
+    join_pictures,
+    join_reservoir,
+    join_strips,
+    join_valid_counts,
+    sample_strip,
+)
 from hsistream.stores.tables import Table, write_table
-from hsistream.tiles import Tile, Window, size, strips, within
+from hsistream.tiles import Tile, strips, within
 
 TABLE = "statistics"
 STANDARD = "standard"
 RESERVOIR = "reservoir"
 PICTURES = "pictures"
+
+PROJECTED = ("mean", "scale", "directions", "variance")
+"""Arrays of a projection."""
 
 BRIGHTNESS_RATIO = 1.1
 """Frames whose brightness differs by more than this factor are worth a word."""
@@ -61,10 +71,12 @@ class Constants:
     """The scene-wide constants of a run, as later stages read them.
 
     ``good`` is (band,), ``wavelengths_nm`` those of the good bands, empty where
-    they are not known. The projections are of features, not of spectra.
+    they are not known. ``groups`` names the statistics groups. The projections are
+    of features, not of spectra.
     """
 
     good: NDArray[np.bool_]
+    groups: tuple[str, ...]
     group_of_frame: NDArray[np.int64]
     projections: tuple[Projection, ...]
     edge_scales: tuple[float, ...]
@@ -91,41 +103,62 @@ def run(context: Context) -> None:
     """Measure the scene and fit the projections."""
     scene, config = context.scene, context.config
     illumination = config.statistics.illumination
-    _, group_of_frame = statistics_groups(scene, config.statistics)
+    groups, group_of_frame = statistics_groups(scene, config.statistics)
     warn_of_brightness(scene, config.statistics, context.notify)
-    task = partial(
-        measure_tile,
-        scene=scene,
-        seed=config.seed,
-        thresholds=frame_thresholds(scene, config),
-        unit_norm="l2" in config.projected.spectral,
-        illumination=illumination,
-    )
-    tiles = context.tiles(scene.shard_px)
-    ledger = context.work("statistics", task, tiles, scene.shard_px)
-    measured = Measured(
-        ledger,
-        tuple(tiles),
-        group_of_frame,
-        np.asarray(scene.good_bands),
-        illumination,
-        good_wavelengths_nm(scene),
-    )
+    measured = measure(context, summed_kinds(config))
     moments = measured.moments("raw")
     if not moments.scale().any():
         raise SceneError(_nothing_differs(scene, illumination, int(moments.count.sum())))
     fitted = fit(measured, moments, config.projected)
     scales = tuple(measured.edge_scale(projection) for projection in fitted)
     constants = Constants(
-        measured.good, group_of_frame, fitted, scales, illumination, measured.wavelengths_nm
+        measured.good, groups, group_of_frame, fitted, scales, illumination, measured.wavelengths_nm
     )
     write_table(
         context.run.table(STANDARD),
-        standard_table(measured, moments) | _collect_valid_counts(ledger, tiles, scene),
+        standard_table(measured, moments) | join_valid_counts(measured, scene),
     )
-    write_table(context.run.table(RESERVOIR), _collect_reservoir(ledger, tiles))
-    write_table(context.run.table(PICTURES), _collect_pictures(ledger, tiles, scene))
-    write_table(context.run.table(TABLE), to_table(constants))
+    write_samples(context, measured)
+    write_table(context.run.table(TABLE), to_table(constants) | units_table(scene))
+
+
+def summed_kinds(config: RunConfig) -> tuple[str, ...]:
+    """Name what is summed: features as they are, and of unit length where that is projected."""
+    return ("raw", "unit") if "l2" in config.projected.spectral else ("raw",)
+
+
+def measure(context: Context, kinds: tuple[str, ...]) -> Measured:
+    """Pass over the scene: sum features of these kinds, sample spectra, thin three bands."""
+    scene, config = context.scene, context.config
+    task = partial(
+        measure_tile,
+        scene=scene,
+        seed=config.seed,
+        thresholds=frame_thresholds(scene, config),
+        kinds=kinds,
+        illumination=config.statistics.illumination,
+    )
+    tiles = context.tiles(scene.shard_px)
+    return Measured(
+        context.work("statistics", task, tiles, scene.shard_px),
+        tuple(tiles),
+        statistics_groups(scene, config.statistics)[1],
+        np.asarray(scene.good_bands),
+        config.statistics.illumination,
+        good_wavelengths_nm(scene),
+    )
+
+
+def write_samples(context: Context, measured: Measured) -> None:
+    """Write the reservoir, and the pictures."""
+    write_table(context.run.table(RESERVOIR), join_reservoir(measured))
+    write_table(context.run.table(PICTURES), join_pictures(measured, context.scene))
+
+
+def units_table(scene: Scene) -> Table:
+    """Keep what tells the units of the spectra: their type, and how bright frames are."""
+    known = [frame.brightness for frame in scene.frames if frame.valid_pixels]
+    return {"dtype": np.asarray(scene.dtype), "brightness": np.asarray(known)}
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -158,13 +191,13 @@ def measure_tile(
     scene: Scene,
     seed: int,
     thresholds: tuple[float, ...],
-    unit_norm: bool,
+    kinds: tuple[str, ...],
     illumination: str,
 ) -> Table:
     """Sum features over one storage tile and take its part of the reservoir, as stored."""
     good, wavelengths_nm = np.asarray(scene.good_bands), good_wavelengths_nm(scene)
     count = feature_count(illumination, int(good.sum()))
-    sums, unit_sums = BandSums.empty(count), BandSums.empty(count)
+    sums = {kind: BandSums.empty(count) for kind in kinds}
     parts: list[Table] = []
     shown: list[NDArray[Any]] = []
     step, bands = picture_step(scene), list(shown_bands(scene))
@@ -175,18 +208,17 @@ def measure_tile(
         shown.append(sample(raw[bands], window, step))
         if not valid.any():
             continue
-        pixels = valid_pixels(raw, valid)
-        pixels = pixels if good.all() else pixels[good]
-        for part in _measured(pixels, illumination, wavelengths_nm):
-            sums = sums.merge(BandSums.from_pixels(part))
-            if unit_norm:
-                unit_sums = unit_sums.merge(_unit_sums(part))
+        if kinds:
+            pixels = valid_pixels(raw, valid)
+            pixels = pixels if good.all() else pixels[good]
+            for part in _measured(pixels, illumination, wavelengths_nm):
+                sums = {kind: known.merge(SUMS_OF[kind](part)) for kind, known in sums.items()}
         chosen = valid & in_reservoir(seed, tile.frame, window, thresholds[tile.frame])
-        parts.append(_sample(raw, valid, chosen, window))
+        parts.append(sample_strip(raw, valid, chosen, window))
+    tables = [sums_table(kind, known) for kind, known in sums.items()]
     return {
-        **sums_table("raw", sums),
-        **(sums_table("unit", unit_sums) if unit_norm else {}),
-        **_concatenate(parts, scene),
+        **{name: array for table in tables for name, array in table.items()},
+        **join_strips(parts, scene),
         "shown": np.concatenate(shown, axis=1),
         "valid_per_chunk": valid_per_chunk(mask, scene.chunk_px),
     }
@@ -259,12 +291,13 @@ def warn_of_brightness(scene: Scene, section: StatisticsSection, notify: Notify)
 def to_table(constants: Constants) -> Table:
     """Write the constants as arrays."""
     table: Table = {"good": constants.good, "group_of_frame": constants.group_of_frame}
+    table["groups"] = np.asarray(constants.groups)
     table["names"] = np.asarray([p.name for p in constants.projections])
     table["edge_scales"] = np.asarray(constants.edge_scales)
     table["illumination"] = np.asarray(constants.illumination)
     table["wavelengths_nm"] = constants.wavelengths_nm
     for projection in constants.projections:
-        for name in ("mean", "matrix", "variance"):
+        for name in PROJECTED:
             table[f"{projection.name}.{name}"] = getattr(projection, name)
     return table
 
@@ -274,9 +307,7 @@ def from_table(table: Table) -> Constants:
     fitted = tuple(
         Projection(
             str(name),
-            table[f"{name}.mean"],
-            table[f"{name}.matrix"],
-            table[f"{name}.variance"],
+            **{kept: table[f"{name}.{kept}"] for kept in PROJECTED},
             unit_norm=str(name) == "l2",
         )
         for name in table["names"]
@@ -284,6 +315,7 @@ def from_table(table: Table) -> Constants:
     scales = tuple(float(scale) for scale in table["edge_scales"])
     return Constants(
         table["good"],
+        tuple(table["groups"].tolist()),
         table["group_of_frame"],
         fitted,
         scales,
@@ -324,71 +356,7 @@ def _unit_sums(pixels: NDArray[Any]) -> BandSums:
     return sums
 
 
-def _sample(
-    raw: NDArray[Any], valid: NDArray[np.bool_], chosen: NDArray[np.bool_], window: Window
-) -> Table:
-    """Take the chosen pixels of a strip, and their neighbours where both are valid."""
-    row, column = np.nonzero(chosen)
-    height, width = size(window)
-    inside = (row + 1 < height) & (column + 1 < width)
-    paired = np.zeros(len(row), np.bool_)
-    paired[inside] = valid[row[inside], column[inside] + 1] & valid[row[inside] + 1, column[inside]]
-    row_with, column_with = row[paired], column[paired]
-    return {
-        "row": (row + window[0].start).astype(np.int32),
-        "column": (column + window[1].start).astype(np.int32),
-        "paired": paired,
-        "spectra": raw[:, row, column].T,
-        "right": raw[:, row_with, column_with + 1].T,
-        "lower": raw[:, row_with + 1, column_with].T,
-    }
-
-
-def _concatenate(parts: list[Table], scene: Scene) -> Table:
-    """Join the samples of the strips of a tile."""
-    none = np.zeros((0, scene.bands), scene.dtype)
-    empty: Table = {
-        "row": np.zeros(0, np.int32),
-        "column": np.zeros(0, np.int32),
-        "paired": np.zeros(0, np.bool_),
-        "spectra": none,
-        "right": none,
-        "lower": none,
-    }
-    return {name: np.concatenate([empty[name], *(p[name] for p in parts)]) for name in empty}
-
-
-def _collect_reservoir(ledger: Ledger, tiles: list[Tile]) -> Table:
-    """Join the reservoir of all tiles, sorted by frame, row and column."""
-    names = ("row", "column", "spectra")
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*names, "frame")}
-    for tile, table in ledger.results(tiles):
-        for name in names:
-            parts[name].append(table[name])
-        parts["frame"].append(np.full(len(table["row"]), tile.frame, np.int32))
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
-    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    return {name: values[order] for name, values in joined.items()}
-
-
-def _collect_valid_counts(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
-    """Join the valid pixels of every storage chunk, (chunk row, chunk column), by frame number."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in ledger.results(tiles):
-        parts.setdefault(tile.frame, []).append((tile.core, table["valid_per_chunk"]))
-    return {
-        f"valid_per_chunk.{frame}": assemble(found, scene.frames[frame].shape, scene.chunk_px, 0)
-        for frame, found in parts.items()
-    }
-
-
-def _collect_pictures(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
-    """Join the three shown bands of every frame, (3, y, x), named by the frame's number."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in ledger.results(tiles):
-        parts.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    step = picture_step(scene)
-    return {
-        str(frame): assemble(found, scene.frames[frame].shape, step, 0)
-        for frame, found in parts.items()
-    }
+SUMS_OF: Mapping[str, Callable[[NDArray[Any]], BandSums]] = MappingProxyType(
+    {"raw": BandSums.from_pixels, "unit": _unit_sums}
+)
+"""Sums of features as they are, and of unit length."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from hsistream.config import RunConfig
+from hsistream.errors import ConfigError
 from hsistream.stages import (
     Stage,
+    adopt,
     assign,
     cluster,
     codebooks,
@@ -16,11 +19,14 @@ from hsistream.stages import (
     diffuse,
     encode,
     label,
+    look_up_sample,
     lookup,
     merge,
+    recall,
     region_lookup,
     report,
     segment,
+    standardise,
     statistics,
     train,
     views,
@@ -29,7 +35,7 @@ from hsistream.stages import (
 
 STATISTICS = Stage(
     name="statistics",
-    version=3,
+    version=4,
     needs=(),
     sections=("seed", "statistics", "reservoir", "projected"),
     writes=("statistics.npz", "reservoir.npz", "pictures.npz", "standard.npz"),
@@ -110,16 +116,28 @@ LANDMARKS = (
 )
 """Labels from codebooks that are counted together."""
 
+ASSIGN = Stage(
+    name="assign",
+    version=2,
+    needs=("encode",),
+    sections=(),
+    writes=("index.zarr", "assigned.npz"),
+    run=assign.run,
+    estimate=assign.estimate,
+)
+
+LOOKUP = Stage(
+    name="label",
+    version=1,
+    needs=("cluster",),
+    sections=(),
+    writes=("labels.zarr", "labels.npz"),
+    run=lookup.run,
+    estimate=lookup.estimate,
+)
+
 PROTOTYPES = (
-    Stage(
-        name="assign",
-        version=2,
-        needs=("encode",),
-        sections=(),
-        writes=("index.zarr", "assigned.npz"),
-        run=assign.run,
-        estimate=assign.estimate,
-    ),
+    ASSIGN,
     Stage(
         name="cluster",
         version=1,
@@ -129,15 +147,7 @@ PROTOTYPES = (
         run=merge.run,
         estimate=merge.estimate,
     ),
-    Stage(
-        name="label",
-        version=1,
-        needs=("cluster",),
-        sections=(),
-        writes=("labels.zarr", "labels.npz"),
-        run=lookup.run,
-        estimate=lookup.estimate,
-    ),
+    LOOKUP,
 )
 """Labels from the prototypes of the network, merged."""
 
@@ -216,7 +226,78 @@ HEADS: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
 """What ``cluster.head`` names."""
 
 
+ADOPT = Stage(
+    name="adopt",
+    version=1,
+    needs=(),
+    sections=("learnt",),
+    writes=(),  # as many as the head needs: see adopt.written
+    run=adopt.run,
+    estimate=adopt.estimate,
+)
+
+STANDARDISE = Stage(
+    name="statistics",
+    version=1,
+    needs=("adopt",),
+    sections=("seed", "statistics", "reservoir"),
+    writes=("statistics.npz", "reservoir.npz", "pictures.npz", "standard.npz"),
+    run=standardise.run,
+    estimate=statistics.estimate,
+)
+
+SAMPLE = Stage(
+    name="sample",
+    version=1,
+    needs=("label",),
+    sections=(),
+    writes=("sample.npz",),
+    run=look_up_sample.run,
+    estimate=look_up_sample.estimate,
+)
+
+BY_LEARNT: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
+    {
+        "consensus": (
+            Stage(
+                name="label",
+                version=1,
+                needs=("statistics", "encode"),
+                sections=(),
+                writes=("labels.zarr", "labels.npz"),
+                run=recall.run,
+                estimate=recall.estimate,
+            ),
+        ),
+        "prototypes": (ASSIGN, replace(LOOKUP, needs=("assign",))),
+    }
+)
+"""Labels of new frames by what each head has learnt; ``adopt.TABLES`` names what that is."""
+
+
 def stream(config: RunConfig) -> tuple[Stage, ...]:
-    """List the stages of a run, in order."""
+    """List the stages of a run, in order.
+
+    Raises
+    ------
+    ConfigError
+        If new frames were to be labelled by what the head of the run cannot hand on.
+    """
+    if config.learnt is not None:
+        return _by_learnt(config)
     network = (TRAIN, ENCODE) if config.encoder else ()
     return (STATISTICS, *network, *HEADS[config.cluster.head], REPORT)
+
+
+def _by_learnt(config: RunConfig) -> tuple[Stage, ...]:
+    """List the stages of a run that labels by what another one has learnt."""
+    head = config.cluster.head
+    if head not in BY_LEARNT:
+        raise ConfigError(
+            f"predict needs a run whose labels come from codebooks or from prototypes, but those "
+            f"of method {config.method} come from superpixels (cluster.head = {head!r}), which "
+            f"new frames do not share. Learn with --method consensus, or one with a network."
+        )
+    network = (replace(ENCODE, needs=("statistics",)),) if config.encoder else ()
+    adopted = replace(ADOPT, writes=adopt.written(config))
+    return (adopted, STANDARDISE, *network, *BY_LEARNT[head], SAMPLE, REPORT)

@@ -53,7 +53,7 @@ def run(context: Context) -> None:
     context.notify(StageStarted("walks", 1))
     config, table = context.config, read_table(context.run.table(describe_stage.TABLE))
     nodes, superpixels = read_nodes(table), read_superpixels(table)
-    settings = node_settings(context, len(nodes.order))
+    settings = node_settings(context.config, context.scene, len(nodes.order), context.threads)
     settings = replace(settings, clusters=config.cluster.largest)
     found = cluster_often(nodes, superpixels, settings, book_sizes(config))
     write_table(

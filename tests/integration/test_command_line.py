@@ -27,6 +27,8 @@ COMMANDS = (
     "info",
     "plan",
     "cluster",
+    "relabel",
+    "predict",
     "status",
     "evaluate",
     "export",

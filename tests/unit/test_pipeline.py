@@ -18,6 +18,7 @@ from hsistream.planning import plan, refuse
 from hsistream.presets import PRESETS
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.sections import LearntSection
 from hsistream.stages.table import stream
 from hsistream.stores.tables import read_table, write_table
 from tests.laws.requests import tiny
@@ -365,6 +366,59 @@ def test_another_request_has_another_default_directory(scene: Scene) -> None:
         (replace(scene, identity="other"), config_with()),
     ]
     assert len({default_directory(*request) for request in requests}) == len(requests)
+
+
+# --- labels by what another run has learnt ---------------------------------------------------
+
+
+def by_learnt(config: RunConfig, run: str = "map", mark: str = "a") -> RunConfig:
+    return config.model_copy(update={"learnt": LearntSection(run=run, fingerprint=mark)})
+
+
+def test_all_stages_of_a_prediction_depend_on_what_was_learnt_and_not_on_where(
+    scene: Scene,
+) -> None:
+    for config in (config_with(), request_of("dgc"), request_of("umae")):
+        asked = by_learnt(config)
+        marks = list(fingerprints(scene, asked))
+        assert len(set(marks)) == len(stream(asked))
+        assert list(fingerprints(scene, by_learnt(config, run="moved"))) == marks
+        assert not set(marks) & set(fingerprints(scene, by_learnt(config, mark="b")))
+        assert not set(marks) & set(fingerprints(scene, config))
+
+
+@pytest.mark.parametrize("method", ["s2dl", "ds2dl", "s2dl-paper", "ds2dl-paper"])
+def test_superpixels_hand_nothing_on(method: str) -> None:
+    with pytest.raises(ConfigError, match=f"method {method} come from superpixels"):
+        stream(by_learnt(request_of(method)))
+
+
+@pytest.mark.parametrize("method", ["consensus", "dgc", "consensus-dgc", "umae", "kmeans"])
+def test_every_prediction_is_planned_with_positive_named_terms(scene: Scene, method: str) -> None:
+    config = by_learnt(request_of(method))
+    for stage in stream(config):
+        needs = stage.estimate(scene, config, 32)
+        assert all(amount > 0 for amount in {**needs.task, **needs.driver}.values()), stage.name
+        assert stage.writes
+    found = plan(scene, config, Execution(tile_px=32, memory_bytes=2**40))
+    assert [each.stage for each in found.stages] == [each.name for each in stream(config)]
+
+
+def test_fewer_pixels_than_clusters_may_be_labelled_by_a_run(scene: Scene) -> None:
+    tiny = replace(scene, frames=(replace(scene.frames[0], valid_pixels=2),))
+    assert plan(tiny, by_learnt(config_with())).valid_pixels == 2
+
+
+def test_the_default_directory_of_a_prediction_names_its_run(scene: Scene) -> None:
+    asked = by_learnt(config_with(), run="/maps/spring")
+    directory = default_directory(scene, asked)
+    assert directory.name.startswith("consensus-k3-by-spring-")
+    assert directory == default_directory(scene, by_learnt(config_with(), run="/other/spring"))
+    others = [
+        default_directory(scene, by_learnt(config_with(), mark="b")),
+        default_directory(scene, config_with()),
+    ]
+    assert directory not in others
 
 
 # --- a finished run ------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from hsistream.runs import (
     fingerprint,
 )
 from hsistream.scene.scene import Scene
+from hsistream.sections import LearntSection
 from hsistream.stages.label import layers
 from hsistream.stores.raster import RasterStore
 from tests.strategies import words
@@ -107,6 +108,20 @@ def test_another_scene_is_refused(tmp_path: Path) -> None:
     begin(run)
     with pytest.raises(ConfigError, match="another scene"):
         begin(run, identity="def")
+
+
+def test_a_run_that_has_learnt_may_move(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    here, there, other = (
+        RunConfig().model_copy(update={"learnt": LearntSection(run=place, fingerprint=mark)})
+        for place, mark in (("here", "a"), ("there", "a"), ("here", "b"))
+    )
+    begin(run, here)
+    begin(run, there)
+    assert run.config() == there
+    with pytest.raises(ConfigError, match=r"learnt\.fingerprint = 'a' there, 'b' here"):
+        begin(run, other)
+    assert run.config() == there
 
 
 def test_a_scene_that_moved_is_the_same_scene(tmp_path: Path) -> None:

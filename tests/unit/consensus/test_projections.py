@@ -204,8 +204,8 @@ def test_without_differences_there_is_no_noise() -> None:
 
 def test_mnf_whitens_the_noise_and_weighs_by_its_eigenvalue() -> None:
     values = cube()
-    projection, found, noise = mnf(values)
-    matrix = projection.matrix[0] / found.scale()[0][:, None]
+    projection, _, noise = mnf(values)
+    matrix = projection.directions
     ratio = projection.variance**2  # signal to noise; a score is scaled by its power -1/4
     np.testing.assert_allclose(matrix.T @ noise @ matrix, np.diag(ratio**-0.5), atol=1e-9)
     assert (np.diff(ratio) <= 0).all()

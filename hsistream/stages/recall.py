@@ -1,0 +1,59 @@
+"""Labels of new frames by codebooks and centres that are known already.
+
+A pixel is coded and labelled at once: nothing is counted, and no codes are kept.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from hsistream.config import RunConfig
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.sections import ViewsSection
+from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import codebooks as codebooks_stage
+from hsistream.stages import label as label_stage
+from hsistream.stages import views as views_stage
+from hsistream.stages.count import code_tile
+from hsistream.stores.tables import Table
+from hsistream.tiles import Tile
+
+
+def run(context: Context) -> None:
+    """Label all pixels."""
+    views_stage.check_latents(context)
+    views = context.config.views
+    task = partial(
+        label_tile,
+        scene=context.scene,
+        run=context.run,
+        views=views,
+        fingerprint=context.fingerprint,
+    )
+    label_stage.label_tiles(context, task, views_stage.halo(views))
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    sizes = codebooks_stage.landmark_sizes(config)
+    pixels = min(tile_px, scene.longest_side) ** 2
+    code = 1 if max(sizes) < 256 else 2
+    return Needs(
+        tiles=len(scene_tiles(scene, tile_px)),
+        task={
+            **views_stage.view_bytes(scene, config, tile_px),
+            "codes": 3 * len(sizes) * code * pixels,
+            "labels": 24 * pixels,
+        },
+        driver={},
+        disk_bytes=2 * scene.pixels,
+    )
+
+
+def label_tile(
+    tile: Tile, *, scene: Scene, run: RunDirectory, views: ViewsSection, fingerprint: str
+) -> Table:
+    """Label one tile, and count the pixels of every label."""
+    codes, _ = code_tile(tile, scene=scene, run=run, views=views, fingerprint=fingerprint)
+    return label_stage.label_codes(tile, codes, scene, run, fingerprint)
