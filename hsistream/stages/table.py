@@ -296,7 +296,7 @@ def _by_learnt(config: RunConfig) -> tuple[Stage, ...]:
         raise ConfigError(
             f"predict needs a run whose labels come from codebooks or from prototypes, but those "
             f"of method {config.method} come from superpixels (cluster.head = {head!r}), which "
-            f"new frames do not share. Learn with --method consensus, or one with a network."
+            f"new frames do not share. Learn with --method consensus or dgc."
         )
     network = (replace(ENCODE, needs=("statistics",)),) if config.encoder else ()
     adopted = replace(ADOPT, writes=adopt.written(config))
