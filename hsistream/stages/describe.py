@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.regions.representatives import choose_representatives
+from hsistream.regions.representatives import choose_representatives, nearest_to_means
 from hsistream.regions.sums import RegionSums
 from hsistream.runs import LATENTS, SUPERPIXELS, RunDirectory
 from hsistream.runtime.ledger import Ledger
@@ -18,7 +18,6 @@ from hsistream.sections import GraphSection
 from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
 from hsistream.stages import reference as reference_table
 from hsistream.stages.reference import (
-    Reference,
     feature_size,
     load_reference,
     make_reference,
@@ -28,9 +27,15 @@ from hsistream.stages.reference import (
 from hsistream.stages.segment import first_id
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, write_table
-from hsistream.tiles import Tile, Window
+from hsistream.tiles import Tile
 
 TABLE = "regions"
+
+CANDIDATES = 32
+"""Pixels of a superpixel, those most like its mean, among which its densest are looked for."""
+
+PIXELS_AT_ONCE = 65_536
+"""Pixels that are summed up together."""
 
 NODE_COLUMNS = ("frame", "row", "column", "region", "mass", "density", "features")
 """What the table keeps of each node."""
@@ -63,6 +68,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     fixed = config.segment.tile_px
     edge = min(fixed, scene.longest_side)
     strip = min(scene.chunk_px, edge) * edge
+    share = min(1.0, edge**2 / scene.valid_pixels)
+    likely = min(edge**2, int(CANDIDATES * share * config.segment.count(scene.valid_pixels)) + 1)
     features = feature_size(scene, config)
     sample = min(config.graph.reference_pixels, reservoir_pixels(scene, config))
     regions = config.segment.count(scene.valid_pixels)
@@ -71,9 +78,10 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         tiles=len(scene_tiles(scene, fixed)),
         task={
             "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
-            "features of a strip": 4 * 4 * strip * features,
-            "distances of a strip": 16 * strip * (config.graph.neighbours + 1),
-            "superpixels and densities": 40 * edge**2,
+            "features of a strip": 3 * 4 * strip * features,
+            "features": 4 * edge**2 * features,
+            "distances": 16 * likely * (config.graph.neighbours + 1),
+            "superpixels and places": 72 * edge**2,
         },
         driver={
             "reference sample, and its groups": 36 * sample * features,
@@ -100,24 +108,24 @@ def describe_tile(
     reference, name = load_reference(run, fingerprint), scene.frames[tile.frame].name
     ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
     index = np.where(ids >= 0, ids - first_id(tile, scene, segment_px), -1)
-    read = partial(tile_features, tile, scene, run, reference)
-    sums = RegionSums.empty(int(index.max()) + 1, reference.size)
-    density = np.zeros(index.shape)
-    for inner, known, features in read(index >= 0):
-        keys = place_keys(scene, tile.frame, *places_of(tile, inner, known))
-        density[inner][known] = reference.densities(features, keys, settings.neighbours)
-        sums += RegionSums.from_pixels(index[inner][known], features, len(sums.count))
-    nodes = choose_representatives(index.ravel(), density.ravel(), settings.representatives)
-    chosen = np.isin(np.arange(index.size), nodes.pixels).reshape(index.shape)
-    row, column = np.divmod(nodes.pixels, index.shape[1])
+    row, column = (
+        place + edge.start for place, edge in zip(np.nonzero(index >= 0), tile.core, strict=True)
+    )
+    own, features = index[index >= 0], tile_features(tile, scene, run, reference, index >= 0)
+    sums = _sums(own, features)
+    likely = nearest_to_means(own, features, sums, CANDIDATES)
+    keys = place_keys(scene, tile.frame, row[likely], column[likely])
+    density = reference.densities(features[likely], keys, settings.neighbours)
+    nodes = choose_representatives(own[likely], density, settings.representatives)
+    chosen = likely[nodes.pixels]
     sampled = in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame]) & (index >= 0)
     return {
-        "row": (row + tile.core[0].start).astype(np.int32),
-        "column": (column + tile.core[1].start).astype(np.int32),
+        "row": row[chosen].astype(np.int32),
+        "column": column[chosen].astype(np.int32),
         "region": nodes.owner,
-        "mass": nodes.mass,
-        "density": density.ravel()[nodes.pixels],
-        "features": _joined([features for _, _, features in read(chosen)], reference),
+        "mass": sums.count[nodes.owner] / np.bincount(nodes.owner)[nodes.owner],
+        "density": density[nodes.pixels],
+        "features": features[chosen],
         "count": sums.count,
         "feature_sum": sums.feature_sum,
         "sampled": index[sampled],
@@ -126,12 +134,14 @@ def describe_tile(
     }
 
 
-def places_of(
-    tile: Tile, inner: Window, known: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns (pixel,) in the frame of the known pixels of a part of a tile."""
-    row, column = np.nonzero(known)
-    return row + inner[0].start + tile.core[0].start, column + inner[1].start + tile.core[1].start
+def _sums(index: NDArray[np.int64], features: NDArray[np.float32]) -> RegionSums:
+    """Sum the features (pixel, feature) of superpixels, a part of the pixels at a time."""
+    regions = int(index.max(initial=-1)) + 1
+    sums = RegionSums.empty(regions, features.shape[1])
+    for first in range(0, len(index), PIXELS_AT_ONCE):
+        part = slice(first, first + PIXELS_AT_ONCE)
+        sums += RegionSums.from_pixels(index[part], features[part], regions)
+    return sums
 
 
 def region_numbers(
@@ -140,11 +150,6 @@ def region_numbers(
     """Turn ids of superpixels into their numbers; ``first`` (tile,) are those of every tile."""
     tile, within_tile = np.divmod(ids, segment_px**2)
     return np.asarray(first[tile] + within_tile)
-
-
-def _joined(parts: list[NDArray[np.float32]], reference: Reference) -> NDArray[np.float32]:
-    """Join the features of nodes, (node, feature); a tile without data has none."""
-    return np.concatenate([np.zeros((0, reference.size), np.float32), *parts])
 
 
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:

@@ -7,7 +7,6 @@ and unit-norm spectra otherwise, as scores of their principal components or in a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -141,14 +140,16 @@ def tile_features(
     run: RunDirectory,
     reference: Reference,
     wanted: NDArray[np.bool_],
-) -> Iterator[tuple[Window, NDArray[np.bool_], Features]]:
-    """Yield (place within the tile, wanted pixels there, (pixel, feature)) for strips of a tile."""
+) -> Features:
+    """Read the features of the wanted pixels (y, x) of a tile, (pixel, feature) in their order."""
+    found, place = np.empty((int(wanted.sum()), reference.size), np.float32), 0
     for strip in strips(tile.core, scene.chunk_px):
-        inner = within(strip, tile.core)
-        known = wanted[inner]
+        known = wanted[within(strip, tile.core)]
         if known.any():
-            found = _read(tile.frame, strip, known, scene, run, reference)
-            yield inner, known, np.ascontiguousarray(found.T)
+            part = _read(tile.frame, strip, known, scene, run, reference)
+            found[place : place + part.shape[1]] = part.T
+            place += part.shape[1]
+    return found
 
 
 def place_keys(
