@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from hsistream.config import RunConfig
+from hsistream.graph.exemplars import ALONE
 from hsistream.planning import Plan
 from hsistream.scene.scene import Scene
 from hsistream.sections import TrainingSection
@@ -107,17 +108,19 @@ def _reservoir(load: Load) -> Amounts:
 
 
 def _nodes(load: Load) -> Amounts:
-    return load.nodes, load.nodes**2
+    """Nodes, and pairs of those that are joined one by one."""
+    return load.nodes, min(load.nodes, ALONE) ** 2
 
 
 def _describe(load: Load) -> Amounts:
-    """Distances of the sample, and of other pixels, from the sample; and the pixels."""
-    others = max(0, load.pixels - load.reference) / load.at_once["describe"]
-    return load.reference * (load.reference + others), load.of_tiles("describe")
+    """Distances within the sample, of likely nodes from the sample, and the pixels."""
+    likely = load.nodes / load.at_once["describe"]
+    return load.reference**2, load.reference * likely, load.of_tiles("describe")
 
 
 GROWTH: Mapping[str, Callable[[Load], Amounts]] = MappingProxyType(
     {
+        "adopt": lambda _: (),
         "statistics": lambda load: (load.of_tiles("statistics"), load.reservoir),
         TRAIN: _reservoir,
         "encode": _tiles("encode"),
@@ -130,6 +133,7 @@ GROWTH: Mapping[str, Callable[[Load], Amounts]] = MappingProxyType(
         "assign": _tiles("assign"),
         "cluster": lambda load: (load.reservoir, *_nodes(load)),
         "label": _tiles("label"),
+        "sample": lambda load: (load.pixels, load.reservoir),
         "report": lambda load: (load.shown, load.reservoir),
     }
 )

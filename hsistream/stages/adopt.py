@@ -23,9 +23,11 @@ from hsistream.files import filing
 from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import WAVELENGTH_TOLERANCE_NM
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs
+from hsistream.stages import Context, Needs, walk_table
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
+from hsistream.stages import reference as reference_table
+from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.statistics import good_wavelengths_nm
@@ -34,16 +36,20 @@ from hsistream.stores.tables import Table, read_table, write_table
 MEASURED = (statistics_stage.TABLE, statistics_stage.STANDARD)
 """Tables of the first stage, which new frames have of their own."""
 
+_OF_WALK = (segment_stage.CUT, reference_table.TABLE, walk_table.TABLE)
+
 TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "consensus": (codebooks_stage.TABLE, cluster_stage.TABLE),
         "prototypes": (cluster_stage.TABLE,),
+        "diffusion": _OF_WALK,
+        "joint": (*_OF_WALK, codebooks_stage.TABLE, cluster_stage.TABLE),
     }
 )
 """Tables by which each head labels pixels."""
 
-OF_RESERVOIR = "reservoir_label"
-"""What the table of clusters says of pixels of the earlier scene, and is left behind."""
+LEFT_BEHIND = ("reservoir_label", reference_table.KEYS)
+"""What tables say of pixels of the earlier scene."""
 
 LEARNT_BYTES = 64 * 2**20
 """Memory and disk of learnt tables, generously."""
@@ -69,7 +75,8 @@ def run(context: Context) -> None:
     _check_frames(context.scene, learnt, config)
     for name in learnt_tables(config):
         table = read_table(learnt.table(name))
-        table.pop(OF_RESERVOIR, None)
+        for column in LEFT_BEHIND:
+            table.pop(column, None)
         write_table(_place(context.run, name), table)
     if config.encoder is not None:
         _copy_folder(learnt.checkpoint_path, context.run.checkpoint_path)

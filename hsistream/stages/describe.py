@@ -47,7 +47,8 @@ def run(context: Context) -> None:
     RasterStore(context.run.superpixels_uri).check_complete(scene.frames, SUPERPIXELS)
     if config.encoder is not None:
         RasterStore(context.run.latents_uri).check_complete(scene.frames, LATENTS)
-    write_table(context.run.table(reference_table.TABLE), make_reference(context))
+    if config.learnt is None:
+        write_table(context.run.table(reference_table.TABLE), make_reference(context))
     task = partial(
         describe_tile,
         scene=scene,

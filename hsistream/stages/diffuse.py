@@ -12,7 +12,7 @@ from hsistream.events import StageStarted
 from hsistream.graph.clustering import NodeClustering, cluster_nodes
 from hsistream.graph.nodes import Superpixels
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs
+from hsistream.stages import Context, Needs, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import SHOWN_EIGENVALUES, TABLE, warn_of_few
 from hsistream.stages.nodes import (
@@ -23,6 +23,9 @@ from hsistream.stages.nodes import (
     walk_bytes,
 )
 from hsistream.stores.tables import Table, read_table, write_table
+
+CENTRES = "centres"
+"""Column of the learnt walk with the mean features of clusters."""
 
 
 def run(context: Context) -> None:
@@ -36,6 +39,11 @@ def run(context: Context) -> None:
     settings = replace(settings, clusters=found.clusters)
     modes = mode_places(nodes, found.walk, found.time, settings)
     write_table(context.run.table(TABLE), _to_table(found, superpixels, table) | {"modes": modes})
+    learnt: Table = {}
+    if walk_table.kept(context.config.graph):
+        centres = cluster_means(superpixels, found.labels)
+        learnt = walk_table.to_table(found.walk, found.placements, settings) | {CENTRES: centres}
+    write_table(context.run.table(walk_table.TABLE), learnt)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -43,20 +51,25 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     return Needs(tiles=0, task={}, driver=walk_bytes(scene, config))
 
 
-def margins(superpixels: Superpixels, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def cluster_means(superpixels: Superpixels, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average the pixels of all clusters (cluster, feature); none is empty."""
+    weights = superpixels.pixels.astype(np.float64)
+    total = np.zeros((int(labels.max()) + 1, superpixels.means.shape[1]))
+    np.add.at(total, labels, superpixels.means * weights[:, None])
+    return np.asarray(total / np.bincount(labels, weights)[:, None])
+
+
+def margins(
+    means: NDArray[np.float64], labels: NDArray[np.int64], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Tell how clearly the mean of a superpixel is nearest to its own cluster, (region,), 0 to 1.
 
     It is 1 less the ratio of the distances to the mean of its own cluster and to
     the nearest mean of another; 1 where there is one cluster.
     """
-    clusters = int(labels.max()) + 1
-    weights = superpixels.pixels.astype(np.float64)
-    total = np.zeros((clusters, superpixels.means.shape[1]))
-    np.add.at(total, labels, superpixels.means * weights[:, None])
-    centres = total / np.bincount(labels, weights, minlength=clusters)[:, None]
-    if clusters == 1:
+    if len(centres) == 1:
         return np.ones(len(labels))
-    apart = np.linalg.norm(superpixels.means[:, None] - centres[None], axis=2)
+    apart = np.linalg.norm(means[:, None] - centres[None], axis=2)
     own = apart[np.arange(len(labels)), labels]
     apart[np.arange(len(labels)), labels] = np.inf
     other = apart.min(axis=1)
@@ -72,6 +85,6 @@ def _to_table(found: NodeClustering, superpixels: Superpixels, described: Table)
         "eigenvalues": found.walk.spectrum.eigenvalues[:SHOWN_EIGENVALUES],
         "time": np.asarray(found.time),
         "labels": labels.astype(np.uint16),
-        "margins": margins(superpixels, labels),
+        "margins": margins(superpixels.means, labels, cluster_means(superpixels, labels)),
         "reservoir_label": labels[described["reservoir_region"]].astype(np.uint16),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from hsistream.config import RunConfig
-from hsistream.runs import RunDirectory
+from hsistream.runs import SUPERPIXELS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ViewsSection
 from hsistream.stages import Context, Needs, scene_tiles
@@ -16,6 +16,7 @@ from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import label as label_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.count import code_tile
+from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
 
@@ -23,12 +24,15 @@ from hsistream.tiles import Tile
 def run(context: Context) -> None:
     """Label all pixels."""
     views_stage.check_latents(context)
+    if context.config.has_superpixels:
+        RasterStore(context.run.superpixels_uri).check_complete(context.scene.frames, SUPERPIXELS)
     views = context.config.views
     task = partial(
         label_tile,
         scene=context.scene,
         run=context.run,
         views=views,
+        segment_px=context.config.segment.tile_px if context.config.has_superpixels else None,
         fingerprint=context.fingerprint,
     )
     label_stage.label_tiles(context, task, views_stage.halo(views))
@@ -52,8 +56,19 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 def label_tile(
-    tile: Tile, *, scene: Scene, run: RunDirectory, views: ViewsSection, fingerprint: str
+    tile: Tile,
+    *,
+    scene: Scene,
+    run: RunDirectory,
+    views: ViewsSection,
+    fingerprint: str,
+    segment_px: int | None = None,
 ) -> Table:
-    """Label one tile, and count the pixels of every label."""
-    codes, _ = code_tile(tile, scene=scene, run=run, views=views, fingerprint=fingerprint)
+    """Label one tile, and count the pixels of every label.
+
+    ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
+    """
+    codes, _ = code_tile(
+        tile, scene=scene, run=run, views=views, fingerprint=fingerprint, segment_px=segment_px
+    )
     return label_stage.label_codes(tile, codes, scene, run, fingerprint)

@@ -32,6 +32,9 @@ from hsistream.tiles import Tile, Window, strips, within
 
 TABLE = "reference"
 
+KEYS = "keys"
+"""Where the sample lies: what new frames leave behind, which have places of their own."""
+
 LEAST_LENGTH = 1e-6
 """Vectors that are shorter are divided by this instead of by their length."""
 
@@ -69,9 +72,10 @@ class Reference:
         Those of the sample are known. Of others, one row at distance 0 is taken as the pixel
         itself: so a pixel of the sample has one density in every scene that holds it.
         """
-        row = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        found = self.density[row]
-        other = self.keys[row] != keys
+        found, other = np.empty(len(keys)), np.ones(len(keys), np.bool_)
+        if len(self.keys):
+            row = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            found, other = self.density[row], self.keys[row] != keys
         if other.any():
             near = self.index.distances(features[other], neighbours + 1)
             near = np.where(near[:, :1] == 0, near[:, 1:], near[:, :-1])
@@ -124,7 +128,7 @@ def load_reference(run: RunDirectory, fingerprint: str) -> Reference:
     table = read_table(run.table(TABLE))
     return Reference(
         SampleIndex.of(table["features"]),
-        table["keys"],
+        table["keys"] if KEYS in table else np.zeros(0, np.int64),
         table["density"],
         float(table["scale"]),
         str(table["source"]),

@@ -32,6 +32,9 @@ from hsistream.tiles import Tile, TileGrid, Window
 
 TABLE = "superpixels"
 
+CUT = "cut"
+"""Table of how frames are cut: the range of each channel, and superpixels for so many pixels."""
+
 NO_SUPERPIXEL = -1
 """Id of a pixel without data."""
 
@@ -44,19 +47,17 @@ CHANNELS = 3
 PIXEL_BYTES = 180
 """Memory of a segmenter for each pixel, at most."""
 
-Limits = tuple[tuple[float, float], ...]
-"""Range of each channel of the picture that is cut."""
-
 
 def run(context: Context) -> None:
     """Cut all frames."""
     scene, settings = context.scene, context.config.segment
+    if context.config.learnt is None:
+        write_table(context.run.table(CUT), _measure(context))
     task = partial(
         segment_tile,
         scene=scene,
         run=context.run,
         settings=settings,
-        limits=_limits(context),
         fingerprint=context.fingerprint,
     )
     tiles = context.tiles(settings.tile_px)
@@ -86,17 +87,17 @@ def segment_tile(
     scene: Scene,
     run: RunDirectory,
     settings: SegmentSection,
-    limits: Limits,
     fingerprint: str,
 ) -> Table:
     """Cut one tile into its part of the superpixels; at least one, if it has data."""
+    cut = read_table(run.table(CUT))
     valid = scene.valid(tile.frame, tile.core)
     ids = np.full(valid.shape, NO_SUPERPIXEL, np.int64)
     if valid.any():
         constants = views_stage.load_constants(run, PICTURED, fingerprint)
         scores = views_stage.window_scores(tile.frame, tile.core, valid, scene, constants)
-        image = eight_bit(scores[:CHANNELS], *zip(*limits, strict=True))
-        wanted = settings.count(scene.valid_pixels) * int(valid.sum()) / scene.valid_pixels
+        image = eight_bit(scores[:CHANNELS], cut["low"], cut["high"])
+        wanted = int(cut["superpixels"]) * int(valid.sum()) / int(cut["pixels"])
         index = load_segmenter(settings.name)(
             image, max(1, round(wanted)), valid=valid, **settings.options()
         )
@@ -116,15 +117,18 @@ def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:
     return (before + tile.row * grids[-1].columns + tile.column) * tile_px**2
 
 
-def _limits(context: Context) -> Limits:
+def _measure(context: Context) -> Table:
     """Find the range of each channel in the reservoir, which is all pixels of a small scene."""
     constants = views_stage.load_constants(context.run, PICTURED, context.fingerprint)
     table = read_table(context.run.table(statistics_stage.RESERVOIR))
     scores = views_stage.reservoir_scores(table, constants)[:CHANNELS]
-    return tuple(
-        (float(low), float(high))
-        for low, high in zip(scores.min(axis=1), scores.max(axis=1), strict=True)
-    )
+    pixels = context.scene.valid_pixels
+    return {
+        "low": scores.min(axis=1),
+        "high": scores.max(axis=1),
+        "pixels": np.asarray(pixels),
+        "superpixels": np.asarray(context.config.segment.count(pixels)),
+    }
 
 
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:

@@ -12,6 +12,7 @@ from hsistream.stages import (
     Stage,
     adopt,
     assign,
+    carry,
     cluster,
     codebooks,
     count,
@@ -30,6 +31,7 @@ from hsistream.stages import (
     statistics,
     train,
     views,
+    walk_table,
     walks,
 )
 
@@ -154,16 +156,16 @@ PROTOTYPES = (
 SUPERPIXELS = (
     Stage(
         name="segment",
-        version=1,
+        version=2,
         needs=("statistics",),
         sections=("segment",),
-        writes=("superpixels.zarr", "superpixels.npz"),
+        writes=("superpixels.zarr", "superpixels.npz", "cut.npz"),
         run=segment.run,
         estimate=segment.estimate,
     ),
     Stage(
         name="describe",
-        version=1,
+        version=2,
         needs=("segment", "encode"),
         sections=("graph",),
         writes=("regions.npz", "reference.npz"),
@@ -175,10 +177,10 @@ SUPERPIXELS = (
 
 WALKS = Stage(
     name="walks",
-    version=1,
+    version=2,
     needs=("describe",),
     sections=("codebooks", "cluster"),
-    writes=("walks.npz",),
+    writes=("walks.npz", "walk.npz"),
     run=walks.run,
     estimate=walks.estimate,
 )
@@ -186,10 +188,10 @@ WALKS = Stage(
 DIFFUSION = (
     Stage(
         name="cluster",
-        version=1,
+        version=2,
         needs=("describe",),
         sections=("cluster",),
-        writes=("clusters.npz",),
+        writes=("clusters.npz", "walk.npz"),
         run=diffuse.run,
         estimate=diffuse.estimate,
     ),
@@ -256,20 +258,42 @@ SAMPLE = Stage(
     estimate=look_up_sample.estimate,
 )
 
+RECALL = Stage(
+    name="label",
+    version=1,
+    needs=("statistics", "encode", "walks"),
+    sections=(),
+    writes=("labels.zarr", "labels.npz"),
+    run=recall.run,
+    estimate=recall.estimate,
+)
+
+CARRY = Stage(
+    name="walks",
+    version=1,
+    needs=("describe",),
+    sections=(),
+    writes=("walks.npz",),
+    run=carry.run_codes,
+    estimate=carry.estimate,
+)
+
+DESCRIBED = (
+    SUPERPIXELS[0],
+    replace(SUPERPIXELS[1], writes=("regions.npz",)),
+)
+"""Superpixels, compared by what they are compared by in the run that has learnt."""
+
 BY_LEARNT: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
     {
-        "consensus": (
-            Stage(
-                name="label",
-                version=1,
-                needs=("statistics", "encode"),
-                sections=(),
-                writes=("labels.zarr", "labels.npz"),
-                run=recall.run,
-                estimate=recall.estimate,
-            ),
-        ),
+        "consensus": (RECALL,),
         "prototypes": (ASSIGN, replace(LOOKUP, needs=("assign",))),
+        "diffusion": (
+            *DESCRIBED,
+            replace(CARRY, name="cluster", writes=("clusters.npz",), run=carry.run_labels),
+            DIFFUSION[-1],
+        ),
+        "joint": (*DESCRIBED, CARRY, RECALL),
     }
 )
 """Labels of new frames by what each head has learnt; ``adopt.TABLES`` names what that is."""
@@ -291,13 +315,13 @@ def stream(config: RunConfig) -> tuple[Stage, ...]:
 
 def _by_learnt(config: RunConfig) -> tuple[Stage, ...]:
     """List the stages of a run that labels by what another one has learnt."""
-    head = config.cluster.head
-    if head not in BY_LEARNT:
+    if config.has_superpixels and not walk_table.kept(config.graph):
         raise ConfigError(
-            f"predict needs a run whose labels come from codebooks or from prototypes, but those "
-            f"of method {config.method} come from superpixels (cluster.head = {head!r}), which "
-            f"new frames do not share. Learn with --method consensus or dgc."
+            f"predict needs a run whose walk can be carried on to new frames: graph.alpha above 0, "
+            f"graph.distant_neighbours 0 and graph.assignment ward or kmeans, but those of method "
+            f"{config.method} are {config.graph.alpha:g}, {config.graph.distant_neighbours} and "
+            f"{config.graph.assignment}. Learn with --method s2dl, or with one without superpixels."
         )
     network = (replace(ENCODE, needs=("statistics",)),) if config.encoder else ()
     adopted = replace(ADOPT, writes=adopt.written(config))
-    return (adopted, STANDARDISE, *network, *BY_LEARNT[head], SAMPLE, REPORT)
+    return (adopted, STANDARDISE, *network, *BY_LEARNT[config.cluster.head], SAMPLE, REPORT)

@@ -17,7 +17,7 @@ from hsistream.events import StageStarted
 from hsistream.graph.clustering import TIME_FACTORS, cluster_often
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs
+from hsistream.stages import Context, Needs, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.nodes import (
     mode_places,
@@ -26,22 +26,21 @@ from hsistream.stages.nodes import (
     read_superpixels,
     walk_bytes,
 )
-from hsistream.stores.tables import read_table, write_table
+from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "walks"
 
 
 @dataclass(frozen=True, slots=True)
 class Walks:
-    """Codes (codebook, region) uint16 of all superpixels; first region (tile,) of every tile."""
+    """Codes (codebook, region) uint16 of all superpixels; first region (tile,) of every tile.
+
+    ``sizes`` (codebook,) are the numbers of codes that there can be.
+    """
 
     codes: NDArray[np.uint16]
     first: NDArray[np.int64]
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Number of codes of every codebook, (codebook,)."""
-        return np.asarray(self.codes.max(axis=1).astype(np.int64) + 1)
+    sizes: NDArray[np.int64]
 
     def of_pixels(self, ids: NDArray[np.int64], segment_px: int) -> NDArray[np.uint16]:
         """Look up the codes (codebook, pixel) of pixels by the ids (pixel,) of superpixels."""
@@ -63,9 +62,15 @@ def run(context: Context) -> None:
             "first": table["first"],
             "reservoir_region": table["reservoir_region"],
             "time": np.asarray(found.time),
+            "sizes": found.labels.max(axis=1) + 1,
             "modes": mode_places(nodes, found.walk, found.time, settings),
         },
     )
+    learnt: Table = {}
+    if walk_table.kept(config.graph):
+        learnt = walk_table.to_table(found.walk, found.placements, settings)
+        learnt["sizes"] = found.labels.max(axis=1) + 1
+    write_table(context.run.table(walk_table.TABLE), learnt)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -89,4 +94,4 @@ def landmark_sizes(config: RunConfig) -> list[int]:
 def load_walks(run: RunDirectory, fingerprint: str) -> Walks:
     """Read the codes of superpixels once per process; the fingerprint tells runs apart."""
     table = read_table(run.table(TABLE))
-    return Walks(table["codes"], table["first"])
+    return Walks(table["codes"], table["first"], table["sizes"])

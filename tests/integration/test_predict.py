@@ -351,10 +351,13 @@ def test_bands_that_count_decide_within_their_tolerance(
     assert command(*asked).code == 0
 
 
-def test_superpixels_are_refused(tiny_run: TinyRun, new_scene: Scene, tmp_path: Path) -> None:
+def test_walks_without_jumps_are_refused(
+    tiny_run: TinyRun, new_scene: Scene, tmp_path: Path
+) -> None:
     asked = ("predict", new_scene.uri, *_by(tiny_run("s2dl-paper")), "--out", tmp_path / "out")
     sentence = command(*asked, *QUIET).refusal(2)
-    assert "s2dl-paper come from superpixels" in sentence
+    assert "a run whose walk can be carried on" in sentence
+    assert "s2dl-paper are 0, 0 and modes" in sentence
     assert not (tmp_path / "out").exists()
 
 

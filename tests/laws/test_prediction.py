@@ -81,6 +81,23 @@ def test_the_scene_of_a_run_gets_its_labels(
     assert all(stage.done for stage in status(found.path))
 
 
+@pytest.mark.parametrize("settings", [(), (("cluster.head", "diffusion"),)])
+@pytest.mark.parametrize("assignment", ["ward", "kmeans"])
+def test_a_walk_leads_back(
+    scene: Scene, tmp_path: Path, settings: tuple[tuple[str, Any], ...], assignment: str
+) -> None:
+    """By the equation that its eigenvectors fulfil: superpixels and nodes are the same again."""
+    config = tiny("s2dl", *settings, ("graph.neighbours", 8), ("graph.assignment", assignment))
+    learnt = run(scene, config, tmp_path / "learnt", execution=EXECUTION)
+    found = predict(scene, learnt.path, tmp_path / "new", execution=EXECUTION)
+    for layer_name in ("superpixels", "labels"):
+        for frame in scene.frames:
+            before, after = (
+                each.open(layer_name, frame.name).to_numpy() for each in (learnt, found)
+            )
+            assert (before == after).mean() >= (1 if layer_name == "superpixels" else 0.995)
+
+
 @pytest.mark.parametrize("method", ["consensus", "dgc", "consensus-dgc"])
 def test_a_frame_alone_gets_the_labels_that_it_has_among_others(
     tiny_run: TinyRun, scene: Scene, alone: list[Scene], tmp_path: Path, method: str

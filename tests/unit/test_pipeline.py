@@ -378,7 +378,7 @@ def by_learnt(config: RunConfig, run: str = "map", mark: str = "a") -> RunConfig
 def test_all_stages_of_a_prediction_depend_on_what_was_learnt_and_not_on_where(
     scene: Scene,
 ) -> None:
-    for config in (config_with(), request_of("dgc"), request_of("umae")):
+    for config in map(request_of, ("consensus", "dgc", "umae", "s2dl", "ds2dl")):
         asked = by_learnt(config)
         marks = list(fingerprints(scene, asked))
         assert len(set(marks)) == len(stream(asked))
@@ -387,13 +387,15 @@ def test_all_stages_of_a_prediction_depend_on_what_was_learnt_and_not_on_where(
         assert not set(marks) & set(fingerprints(scene, config))
 
 
-@pytest.mark.parametrize("method", ["s2dl", "ds2dl", "s2dl-paper", "ds2dl-paper"])
-def test_superpixels_hand_nothing_on(method: str) -> None:
-    with pytest.raises(ConfigError, match=f"method {method} come from superpixels"):
+@pytest.mark.parametrize("method", ["s2dl-paper", "ds2dl-paper"])
+def test_walks_without_jumps_hand_nothing_on(method: str) -> None:
+    with pytest.raises(ConfigError, match=f"method {method} are 0, 0 and modes"):
         stream(by_learnt(request_of(method)))
 
 
-@pytest.mark.parametrize("method", ["consensus", "dgc", "consensus-dgc", "umae", "kmeans"])
+@pytest.mark.parametrize(
+    "method", ["consensus", "dgc", "consensus-dgc", "umae", "kmeans", "s2dl", "ds2dl"]
+)
 def test_every_prediction_is_planned_with_positive_named_terms(scene: Scene, method: str) -> None:
     config = by_learnt(request_of(method))
     for stage in stream(config):

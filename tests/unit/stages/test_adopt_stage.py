@@ -14,7 +14,7 @@ from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import LearntSection
 from hsistream.stages import Context, adopt
-from hsistream.stages.adopt import OF_RESERVOIR, learnt_fingerprint, learnt_tables, written
+from hsistream.stages.adopt import LEFT_BEHIND, learnt_fingerprint, learnt_tables, written
 from hsistream.stores.tables import read_table, write_table
 
 
@@ -57,7 +57,7 @@ def test_labels_of_the_earlier_reservoir_are_left_behind(
     before, after = (
         read_table(run.table("clusters")) for run in (own, RunDirectory(tmp_path / "new"))
     )
-    assert before.keys() - after.keys() == {OF_RESERVOIR}
+    assert before.keys() - after.keys() == {LEFT_BEHIND[0]}
     for name, values in after.items():
         np.testing.assert_array_equal(values, before[name])
 

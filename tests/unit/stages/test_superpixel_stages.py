@@ -23,7 +23,7 @@ from hsistream.stages import reference as reference_table
 from hsistream.stages import scene_tiles
 from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
-from hsistream.stages.diffuse import margins
+from hsistream.stages.diffuse import cluster_means, margins
 from hsistream.stages.segment import first_id
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table
@@ -228,8 +228,11 @@ def test_modes_lie_on_pixels_with_data_in_different_superpixels(
 
 def test_a_margin_is_that_between_the_two_nearest_means() -> None:
     means = np.array([[0.0], [1.0], [10.0]])
-    found = margins(Superpixels(np.array([1, 1, 2]), means), np.array([0, 0, 1]))
+    labels = np.array([0, 0, 1])
+    centres = cluster_means(Superpixels(np.array([1, 1, 2]), means), labels)
+    np.testing.assert_array_equal(centres, [[0.5], [10.0]])
+    found = margins(means, labels, centres)
     np.testing.assert_allclose(found, [1 - 0.5 / 10, 1 - 0.5 / 9, 1.0])
-    alone = margins(Superpixels(np.array([1, 1, 2]), means), np.zeros(3, np.int64))
+    alone = margins(means, np.zeros(3, np.int64), means[:1])
     np.testing.assert_array_equal(alone, 1)
     assert CONFIDENCE_STEPS > 1
