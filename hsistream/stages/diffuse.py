@@ -22,6 +22,7 @@ from hsistream.stages.nodes import (
     read_superpixels,
     walk_bytes,
 )
+from hsistream.stages.walk_warnings import tell_of_walk
 from hsistream.stores.tables import Table, read_table, write_table
 
 CENTRES = "centres"
@@ -38,7 +39,11 @@ def run(context: Context) -> None:
     warn_of_few(len(np.unique(found.labels)), found.clusters, context.notify)
     settings = replace(settings, clusters=found.clusters)
     modes = mode_places(nodes, found.walk, found.time, settings)
-    write_table(context.run.table(TABLE), _to_table(found, superpixels, table) | {"modes": modes})
+    returns = tell_of_walk(
+        nodes, found.walk, found.time, found.clusters, context.scene, context.notify
+    )
+    kept = _to_table(found, superpixels, table) | {"modes": modes, "frame_returns": returns}
+    write_table(context.run.table(TABLE), kept)
     learnt: Table = {}
     if walk_table.kept(context.config.graph):
         centres = cluster_means(superpixels, found.labels)

@@ -276,8 +276,9 @@ def brightness_advice(scene: Scene) -> str | None:
         return None
     return (
         f"Frames differ in brightness by a factor of {ratio:.2f} ({dark} is the darkest, {bright} "
-        f"the brightest). If the exposure differs and the materials are alike, consider "
-        f"--statistics frame; if the materials differ, or frames share pixels, keep scene"
+        f"the brightest). If it is the light or the exposure that differs, consider --set "
+        f"statistics.illumination=l2, or --statistics frame where frames hold the same mixture of "
+        f"materials; if the materials differ, keep what is"
     )
 
 

@@ -26,6 +26,7 @@ from hsistream.stages.nodes import (
     read_superpixels,
     walk_bytes,
 )
+from hsistream.stages.walk_warnings import tell_of_walk
 from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "walks"
@@ -55,6 +56,9 @@ def run(context: Context) -> None:
     settings = node_settings(context.config, context.scene, len(nodes.order), context.threads)
     settings = replace(settings, clusters=config.cluster.largest)
     found = cluster_often(nodes, superpixels, settings, book_sizes(config))
+    returns = tell_of_walk(
+        nodes, found.walk, found.time, config.cluster.largest, context.scene, context.notify
+    )
     write_table(
         context.run.table(TABLE),
         {
@@ -62,6 +66,7 @@ def run(context: Context) -> None:
             "first": table["first"],
             "reservoir_region": table["reservoir_region"],
             "time": np.asarray(found.time),
+            "frame_returns": returns,
             "sizes": found.labels.max(axis=1) + 1,
             "modes": mode_places(nodes, found.walk, found.time, settings),
         },
