@@ -36,7 +36,7 @@ LEAST_MARGIN = 0.02
 """Part of alpha by which an eigenvalue must exceed 1 - alpha: others may live inside a frame."""
 
 SPARE = 8
-"""Vectors of a block beside those that are wanted; they let these settle."""
+"""Vectors of a block beside those that are wanted, or half as many; they let these settle."""
 
 DEGREE = 10
 """Products with the walk between two orthonormalisations of a block."""
@@ -170,7 +170,9 @@ def _block_pairs(
     """
     dtype = np.float32 if walk.nodes > EXACT_NODES else np.float64
     multiply, known = walk.product(dtype), known.astype(dtype)
-    block = _random_block(start, min(size + SPARE, walk.nodes - known.shape[1])).astype(dtype)
+    block = _random_block(
+        start, min(size + max(SPARE, size // 2), walk.nodes - known.shape[1])
+    ).astype(dtype)
     for _ in range(MOST_ROUNDS):
         block = _orthonormal(_without(block, known))
         image = _without(multiply(block), known)

@@ -91,8 +91,8 @@ def _warn_of_brightness(context: Context, known: Table) -> None:
         context.notify(
             Warned(
                 f"{frame.name} differs in brightness by a factor of {factor:.2f} from all frames "
-                f"that {learnt.run} has learnt from. If it is the light or the exposure, learn with "
-                f"--set statistics.illumination=l2, or with --statistics frame"
+                f"that {learnt.run} has learnt from. If it is the light or the exposure, "
+                f"learn with --set statistics.illumination=l2, or with --statistics frame"
             )
         )
 
