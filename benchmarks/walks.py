@@ -44,15 +44,16 @@ def main() -> None:
     parser.add_argument("--assignment", default="ward", choices=["ward", "kmeans", "modes"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--exact", action="store_true")
+    parser.add_argument("--here", action="store_true", help="in this process; one size")
     asked = parser.parse_args()
-    if len(asked.nodes) == 1:
+    if asked.here:
         measure(int(asked.nodes[0]), asked)
         return
     print("nodes, links, seconds: links, bridge, eigenpairs, labels, total | MiB | ARI", flush=True)
     for nodes in asked.nodes:
-        line = [sys.executable, __file__, "--nodes", str(nodes), *sys.argv[1:]]
-        given = [each for each in line if each not in {str(n) for n in asked.nodes if n != nodes}]
-        subprocess.run(given, check=True)
+        # of an option that is given twice, the last counts
+        line = [sys.executable, __file__, *sys.argv[1:], "--nodes", str(nodes), "--here"]
+        subprocess.run(line, check=True)
 
 
 def measure(count: int, asked: argparse.Namespace) -> None:
