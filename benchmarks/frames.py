@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from quality import configured, data_folder
+from sklearn.metrics import adjusted_rand_score
 
 import hsistream as hs
 from hsistream.readers.labels import read_labels
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL
+from hsistream.scene.leaf_phantom import LeafFrame
 
 METHODS = ("kmeans", "consensus", "s2dl")
 
@@ -114,8 +116,12 @@ class Asked:
 
     def scene(self, name: str, paths: list[Path]) -> hs.Scene:
         """Make a scene of files unless it is there."""
+        return self.sources(name, hs.open_sources(paths))
+
+    def sources(self, name: str, sources: list[Any]) -> hs.Scene:
+        """Make a scene of sources unless it is there."""
         uri = self.scratch / f"{name}.zarr"
-        return hs.Scene.open(uri) if uri.exists() else hs.ingest(hs.open_sources(paths), uri)
+        return hs.Scene.open(uri) if uri.exists() else hs.ingest(sources, uri)
 
     def run(self, scene: hs.Scene, clusters: int, *more: str) -> hs.RunDirectory:
         """Cluster a scene, with further settings."""
@@ -227,6 +233,31 @@ def many_frames(asked: Asked) -> Iterator[Row]:
         )
 
 
+def held_out(asked: Asked) -> Iterator[Row]:
+    """Label a frame by what the others have taught: ARI with a run of all; and of another seed."""
+    leaves: list[Any] = [LeafFrame(number, 128, 61) for number in range(6)]
+    real = hs.open_sources([asked.data / f"{name}.npz" for name in ABU])
+    other = replace(asked, seed=asked.seed + 1)
+    for name, sources, clusters in (("leaves", leaves, 4), ("abu", real, 6)):
+        whole = asked.sources(name, sources)
+        first, second = (labels(each.run(whole, clusters), whole) for each in (asked, other))
+        for number, source in enumerate(sources):
+            rest = [each for each in sources if each is not source]
+            taught = asked.run(asked.sources(f"{name}-without-{number}", rest), clusters)
+            alone = asked.sources(f"{name}-{number}", [source])
+            found = hs.predict(alone, taught.path, Path(tempfile.mkdtemp(dir=asked.scratch)) / "p")
+            (mine,) = labels(found, alone)
+            yield (
+                f"{name}, {source.header.name}",
+                {
+                    "ARI": adjusted_rand_score(first[number].ravel(), mine.ravel()),
+                    "another seed": adjusted_rand_score(
+                        first[number].ravel(), second[number].ravel()
+                    ),
+                },
+            )
+
+
 def _classes(truth: Mapping[str, Labels]) -> int:
     """Count the classes of a truth by frame."""
     return len(np.unique(np.concatenate([each[each > 0] for each in truth.values()])))
@@ -257,6 +288,7 @@ QUESTIONS: Mapping[str, Callable[[Asked], Iterator[Row]]] = {
     "gains": gains,
     "shifts": shifts,
     "many-frames": many_frames,
+    "held-out": held_out,
 }
 
 
