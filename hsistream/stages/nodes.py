@@ -14,6 +14,7 @@ from hsistream.graph.walk import Walk
 from hsistream.regions.density import density_shares
 from hsistream.regions.sums import RegionSums
 from hsistream.scene.scene import Scene
+from hsistream.stages.reference import feature_size
 from hsistream.stores.tables import Table
 
 
@@ -78,10 +79,13 @@ def walk_bytes(scene: Scene, config: RunConfig) -> dict[str, int]:
     """Memory of a walk between nodes, and of all that is found with it."""
     regions = config.segment.count(scene.valid_pixels)
     nodes = regions * config.graph.representatives
-    links = 2 * (config.graph.neighbours + config.graph.distant_neighbours)
+    asked, features = config.graph, feature_size(scene, config)
+    listed = asked.neighbours + asked.distant_neighbours
     return {
-        "nodes and superpixels": 16 * (nodes + regions) * (scene.bands + 1),
-        "links": 24 * nodes * links,
-        "eigenvectors": 8 * 4 * nodes * (config.cluster.largest + 20),
+        "nodes": nodes * (12 * features + 56),
+        "superpixels": 16 * regions * features,
+        "links, listed and both ways": 14 * nodes * listed,
+        "shares of landmarks": 28 * nodes * asked.nearest_landmarks,
+        "eigenvectors and maps": 8 * 5 * nodes * (2 * config.cluster.largest + 16),
         "distances": 256 * 2**20,
     }
