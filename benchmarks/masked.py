@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from hsistream.methods.umae import SQUARE_PX, TOKENS_AT_ONCE, make_network
-from hsistream.sections import UmaeSection
+from hsistream.network_sections import UmaeSection
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {"profile": "paper"},

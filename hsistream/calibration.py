@@ -15,12 +15,12 @@ from typing import Any
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Event, Notify, Progress
 from hsistream.growth import TRAIN, Load, Measured, Pace, estimated, longest_s, pace_of
+from hsistream.network_sections import TrainingSection
 from hsistream.pipeline import run
 from hsistream.planning import Plan, plan
 from hsistream.scene.cuts import Cut, densest_cuts
 from hsistream.scene.ingest import IngestOptions, ingest
 from hsistream.scene.scene import Scene
-from hsistream.sections import TrainingSection
 from hsistream.tiles import area
 
 SIDES_PX = (16, 32, 64, 128, 256)

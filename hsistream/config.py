@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
+from hsistream.network_sections import EncoderSection, TrainingSection
 from hsistream.presets import PRESETS
 from hsistream.sections import (
     ClusterSection,
     CodebooksSection,
-    EncoderSection,
     ErsSection,
     GraphSection,
     LearntSection,
@@ -30,7 +30,6 @@ from hsistream.sections import (
     Section,
     SegmentSection,
     StatisticsSection,
-    TrainingSection,
     ViewsSection,
 )
 

@@ -17,9 +17,9 @@ from scipy.optimize import nnls
 
 from hsistream.config import RunConfig
 from hsistream.graph.exemplars import ALONE
+from hsistream.network_sections import TrainingSection
 from hsistream.planning import Plan
 from hsistream.scene.scene import Scene
-from hsistream.sections import TrainingSection
 from hsistream.stages import reservoir_pixels
 from hsistream.stages.pictures import PICTURE_PIXELS
 

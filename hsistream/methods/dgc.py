@@ -49,6 +49,7 @@ from hsistream.methods.base import (
     Work,
 )
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
+from hsistream.network_sections import DgcSection, TrainingSection
 from hsistream.nn.assignment import balanced_targets, repulsion, swapped_loss
 from hsistream.nn.augment import (
     TURNS,
@@ -66,7 +67,6 @@ from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
 from hsistream.nn.spectral import WIDTH
 from hsistream.nn.training import load_average
-from hsistream.sections import DgcSection, TrainingSection
 from hsistream.tiles import Window
 
 LEARNS_FROM: LearnsFrom = "crops"

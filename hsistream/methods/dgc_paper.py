@@ -60,6 +60,7 @@ from hsistream.methods.base import (
     Work,
 )
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
+from hsistream.network_sections import DgcPaperSection, TrainingSection
 from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
 from hsistream.nn.exact import as_array, one_thread, reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
@@ -81,7 +82,6 @@ from hsistream.nn.paper_losses import (
 from hsistream.nn.paper_network import HALO, PaperNetwork
 from hsistream.nn.spectral import PIXELS_AT_ONCE, STRIDE, WIDTH
 from hsistream.nn.training import load_average
-from hsistream.sections import DgcPaperSection, TrainingSection
 from hsistream.tiles import Window
 
 LEARNS_FROM: LearnsFrom = "crops"

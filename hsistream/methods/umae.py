@@ -57,6 +57,7 @@ from hsistream.methods.base import (
     Work,
 )
 from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
+from hsistream.network_sections import TrainingSection, UmaeSection
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.farthest_points import farthest_points, first_point
 from hsistream.nn.learner import Inspection, Mapped
@@ -64,7 +65,6 @@ from hsistream.nn.loop import fit
 from hsistream.nn.masking import hidden_count, masks
 from hsistream.nn.training import load_average
 from hsistream.nn.umae_network import Shape, UmaeNetwork, cyclic_groups, even_groups
-from hsistream.sections import TrainingSection, UmaeSection
 
 LEARNS_FROM: LearnsFrom = "patches"
 

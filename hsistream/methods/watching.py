@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from hsistream.methods.base import Crop, Probe, Trained
+from hsistream.network_sections import TrainingSection
 from hsistream.nn.learner import Inspection, Mapped, Schedule
 from hsistream.nn.loop import Trained as Fitted
-from hsistream.sections import TrainingSection
 
 ALARM_ENTROPY = 0.5
 """Share of the start's usage entropy below which a training has collapsed."""

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
+from hsistream.network_sections import DgcSection
 from hsistream.nn.spectral import SpectralBranch
-from hsistream.sections import DgcSection
 
 HALO = 2
 """Pixels that two convolutions of 3 x 3 look around themselves."""

@@ -17,12 +17,12 @@ from hsistream.config import RunConfig
 from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
 from hsistream.methods.base import SQUARE_PX, Encoder
+from hsistream.network_sections import EncoderSection
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
-from hsistream.sections import EncoderSection
 from hsistream.stages import (
     Context,
     Needs,

@@ -23,6 +23,7 @@ from hsistream.methods.base import (
     Trained,
     Work,
 )
+from hsistream.network_sections import EncoderSection
 from hsistream.runs import RunDirectory
 from hsistream.scene.crops import (
     CROP_PX,
@@ -34,7 +35,6 @@ from hsistream.scene.crops import (
 )
 from hsistream.scene.patches import read_patches
 from hsistream.scene.scene import Scene
-from hsistream.sections import EncoderSection
 from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages.gaps import close_gaps

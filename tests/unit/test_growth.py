@@ -19,10 +19,10 @@ from hsistream.growth import (
     pace_of,
     predicted,
 )
+from hsistream.network_sections import TrainingSection
 from hsistream.planning import plan
 from hsistream.presets import PRESETS
 from hsistream.scene.scene import Scene
-from hsistream.sections import TrainingSection
 from hsistream.stages.table import stream
 
 NO_PACE = Pace()

@@ -19,10 +19,10 @@ from hsistream.errors import ConfigError
 from hsistream.events import Event, Progress
 from hsistream.methods import METHODS, choose_device, load_method, watching
 from hsistream.methods.base import Encoder, Material, Method, Trained
+from hsistream.network_sections import EncoderSection, TrainingSection
 from hsistream.nn import loop
 from hsistream.nn.learner import Inspection, Schedule
 from hsistream.presets import PRESETS
-from hsistream.sections import EncoderSection, TrainingSection
 from tests.laws.requests import LIGHT
 from tests.unit.methods.material import Image, fields, material_of, work_in
 

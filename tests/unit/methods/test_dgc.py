@@ -18,13 +18,13 @@ from hsistream.methods import dgc
 from hsistream.methods.base import Material, Reservoir
 from hsistream.methods.dgc import load, train
 from hsistream.methods.watching import kmeans_centres
+from hsistream.network_sections import DgcSection, TrainingSection
 from hsistream.nn.assignment import balanced_targets
 from hsistream.nn.augment import TURNS
 from hsistream.nn.dgc_network import HALO, DgcNetwork, component_count
 from hsistream.nn.learner import Mapped
 from hsistream.nn.training import load_average
 from hsistream.scene.crops import CropPair
-from hsistream.sections import DgcSection, TrainingSection
 from tests.unit.methods.material import (
     SIDE_PX,
     Image,

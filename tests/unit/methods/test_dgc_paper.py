@@ -14,11 +14,11 @@ from hsistream.events import Event, Progress, ignore
 from hsistream.methods import dgc_paper, load_method
 from hsistream.methods.base import Material, Probe, Reservoir, Standard, Trained, Work
 from hsistream.methods.watching import schedule_of
+from hsistream.network_sections import DgcPaperSection, TrainingSection
 from hsistream.nn.augment import turn
 from hsistream.nn.checkpoint import checkpoint_steps, read_checkpoint
 from hsistream.nn.paper_network import HALO, PaperNetwork
 from hsistream.nn.training import part_of
-from hsistream.sections import DgcPaperSection, TrainingSection
 from hsistream.tiles import Window
 
 BANDS, SIDE_PX, CROP_PX, MATERIALS = 24, 40, 16, 3

@@ -15,6 +15,7 @@ from hsistream.errors import ConfigError
 from hsistream.methods import umae
 from hsistream.methods.base import Encoder, Material, Trained
 from hsistream.methods.watching import schedule_of
+from hsistream.network_sections import UmaeSection
 from hsistream.nn.farthest_points import farthest_points
 from hsistream.nn.loop import fit
 from hsistream.nn.masking import masks
@@ -23,7 +24,6 @@ from hsistream.readers.sources import open_sources
 from hsistream.runs import NO_LABEL
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
-from hsistream.sections import UmaeSection
 from hsistream.stages import train as train_stage
 from hsistream.stages.encode import embed_tile, refine_tile
 from hsistream.stages.gaps import reading_halo

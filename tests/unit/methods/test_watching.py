@@ -20,10 +20,10 @@ from hsistream.methods.watching import (
     schedule_of,
     trained,
 )
+from hsistream.network_sections import TrainingSection
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import Trained as Fitted
 from hsistream.nn.training import Training
-from hsistream.sections import TrainingSection
 from tests.unit.methods.material import crop_of, fields
 
 Cosines = NDArray[np.float32]

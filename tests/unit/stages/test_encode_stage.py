@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from hsistream.config import Execution, RunConfig
 from hsistream.methods import load_method
 from hsistream.methods.base import Encoder
+from hsistream.network_sections import DgcSection
 from hsistream.pipeline import run
 from hsistream.runs import LATENTS, NO_LABEL, RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
-from hsistream.sections import DgcSection
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import scene_tiles
 from hsistream.stages import statistics as statistics_stage

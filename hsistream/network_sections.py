@@ -1,0 +1,189 @@
+"""The sections of a configuration that are about networks, and their training."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hsistream.sections import Section, Temperature, Weight
+
+
+class DgcSection(Section):
+    """Deep Global Clustering: the robust recipe."""
+
+    name: Literal["dgc"]
+    components: Annotated[int, Field(ge=2, le=128)] = 16
+    """Scores of the stem, as many as there are features at most."""
+    hidden: Annotated[int, Field(ge=4, le=256)] = 16
+    """Width of the spatial residual."""
+    train_stem: bool = False
+    """Train the principal directions too, and not only what is added to them."""
+    spectral_branch: bool = False
+    """Add convolutions along the wavelengths to the stem."""
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """More than clusters, merged afterwards; None: four per cluster, from 16 to 64."""
+    least: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Prototypes that must stay in use; None: as many as clusters."""
+    targets: Literal["sharpened", "sinkhorn"] = "sharpened"
+    """What the student learns: the teacher's sharpened assignment, or a balanced one."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Of balanced targets: 0 for prototypes of equal shares, 1 for the shares that they have."""
+    guard: bool = True
+    """Balance the targets once the prototypes in use become few."""
+    student_temperature: Temperature = 0.05
+    teacher_temperature: Temperature = 0.03
+    gain: Annotated[float, Field(ge=0, le=1)] = 0.15
+    """Deviation of the logarithm of the brightness by which a view is changed."""
+    noise: Annotated[float, Field(ge=0, le=5)] = 0.1
+    """Deviation of the noise added to a view, in deviations of each band."""
+    band_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    band_shift: Annotated[int, Field(ge=0, le=8)] = 0
+    """Largest shift of a view along the bands."""
+    repulsion: Weight = 0.0
+    reconstruction: Weight = 0.0
+
+    @property
+    def softness(self) -> float:
+        """Temperature at which cosines with prototypes become shares."""
+        return self.student_temperature
+
+    def resolved(self, clusters: int, largest: int) -> DgcSection:
+        """Fill in what follows from the number of clusters, or the largest that may be found."""
+        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        least = self.least or min(clusters, prototypes)
+        return self.model_copy(update={"prototypes": prototypes, "least": least})
+
+
+class DgcPaperSection(Section):
+    """Deep Global Clustering as its paper describes it."""
+
+    name: Literal["dgc-paper"]
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """Centroids; None: as many as clusters."""
+    bandwidth: Annotated[float, Field(gt=0, le=10)] = 0.3
+    """Start of the learnt bandwidth of the mean shift; the authors' is 1."""
+    iterations: Annotated[int, Field(ge=1, le=20)] = 5
+    temperature: Temperature = 0.05
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Of the moving centroids."""
+    hard: bool = False
+    """Move centroids by the pixels that they win, not by soft shares."""
+    start: Literal["reservoir", "random"] = "reservoir"
+    """Centroids start at k-means of the reservoir's latents, or anywhere."""
+    compactness: Weight = 1.0
+    orthogonality: Weight = 0.1
+    """Of the means that the centroids move towards."""
+    consistency: Weight = 1.0
+    balance: Weight = 1.0
+    confidence: Weight = 0.1
+    uniformity: Weight = 0.0
+
+    @property
+    def softness(self) -> float:
+        """Temperature at which cosines with prototypes become shares."""
+        return self.temperature
+
+    def resolved(self, clusters: int, largest: int) -> DgcPaperSection:
+        """Fill in the number of centroids: that of the clusters, within its limits."""
+        prototypes = self.prototypes or min(max(largest, 2), 256)
+        return self.model_copy(update={"prototypes": prototypes})
+
+
+class UmaeSection(Section):
+    """A masked autoencoder of small patches."""
+
+    name: Literal["umae"]
+    profile: Literal["paper", "fast"] = "fast"
+    """A token for every band, or few tokens for large groups of bands."""
+    patch_px: Annotated[int, Field(ge=1, le=15)] = 7
+    """Side of the square of pixels that is seen, odd."""
+    group: Annotated[int, Field(ge=1, le=31)] = 5
+    """Bands of a token, odd; of the profile paper."""
+    tokens: Annotated[int, Field(ge=1, le=256)] = 12
+    """Tokens, as many as there are features at most; of the profile fast."""
+    scores: Annotated[int, Field(ge=1, le=32)] = 4
+    """Values that each token keeps of a spectrum; of the profile fast."""
+    width: Annotated[int, Field(ge=2, le=512)] = 48
+    """Values of a token, and latents."""
+    depth: Annotated[int, Field(ge=1, le=24)] = 6
+    heads: Annotated[int, Field(ge=1, le=32)] | None = None
+    """Parts of a token that attend by themselves; None: 6 with the profile paper, 3 with fast."""
+    decoder_width: Annotated[int, Field(ge=2, le=512)] = 48
+    decoder_depth: Annotated[int, Field(ge=1, le=24)] = 4
+    decoder_heads: Annotated[int, Field(ge=1, le=32)] = 4
+    hidden: Annotated[int, Field(ge=4, le=2048)] = 192
+    """Width of the layers between two attentions."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    pixels: Annotated[int, Field(ge=1, le=20_000)] = 400
+    """Pixels whose patches are learnt from; those farthest from each other."""
+    batch: Annotated[int, Field(ge=1, le=4096)] = 48
+    """Pixels of a step."""
+    mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the tokens that are hidden, and guessed."""
+    mask_mode: Literal["resample", "fixed"] = "resample"
+    """Hide other tokens of a pixel in every epoch, or always the same."""
+    sample: Annotated[int, Field(ge=1, le=20_000)] = 1024
+    """Pixels on which a training is watched, and by which latents are standardised."""
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """Means of latents, found afterwards; None: four per cluster, from 16 to 64."""
+    softness: Temperature = 0.05
+    """Temperature at which cosines with prototypes become shares."""
+
+    @property
+    def attention_heads(self) -> int:
+        """Heads of the encoder."""
+        return self.heads or (6 if self.profile == "paper" else 3)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that are seen."""
+        return self.patch_px // 2
+
+    def resolved(self, clusters: int, largest: int) -> UmaeSection:
+        """Fill in what follows from the number of clusters, or the largest that may be found."""
+        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        return self.model_copy(update={"prototypes": prototypes})
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> UmaeSection:
+        if not self.patch_px % 2 or not self.group % 2:
+            raise ValueError("patch_px and group must be odd: they have a middle")
+        if self.width % self.attention_heads or self.decoder_width % self.decoder_heads:
+            raise ValueError(
+                "width must be a multiple of heads, which are 6 with the profile paper and 3 with "
+                "fast unless they are set; and so for the decoder"
+            )
+        return self
+
+
+EncoderSection = Annotated[DgcSection | DgcPaperSection | UmaeSection, Field(discriminator="name")]
+"""The network that turns spectra into latents, with its own settings."""
+
+
+class TrainingSection(Section):
+    """How a network is trained."""
+
+    steps: Annotated[int, Field(ge=0, le=1_000_000)] = 240
+    pairs: Annotated[int, Field(ge=1, le=64)] = 2
+    """Pairs of overlapping crops per step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    decay: Literal["cosine", "stairs"] = "cosine"
+    """How the learning rate falls: to 0, or by a tenth after every tenth of the steps."""
+    warm_up: Annotated[int, Field(ge=0)] = 20
+    weight_decay: Weight = 1e-4
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of a gradient."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Of the moving average of the weights, which is what is used afterwards."""
+    check_every: Annotated[int, Field(ge=1)] = 30
+    patience: Annotated[int, Field(ge=1)] = 3
+    """Checks in a row without a change after which training stops."""
+    rollbacks: Annotated[int, Field(ge=0, le=10)] = 2
+    """Collapses after which training goes on from its best state."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic of the losses; bfloat16 is for a GPU, and changes the result a little."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """Stop after so long; the result then depends on the speed of the machine."""
+    amplification: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Bytes that may be read for one byte used."""
