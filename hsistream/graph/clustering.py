@@ -159,6 +159,7 @@ def cluster_often(
         placements += [
             place_groups(grouping, [size], each[None], moment[1])
             for size, (grouping, each) in zip(sizes, found, strict=True)
+            if grouping.places is not None
         ]
     return NodeClusterings(np.stack(labels), time, walk, joined_placements(placements))
 
@@ -183,13 +184,16 @@ def partition_at(
 
 
 def cut_superpixels(grouping: Grouping, superpixels: Superpixels, clusters: int) -> Labels:
-    """Label superpixels (region,), from 0 for the largest cluster.
+    """Label superpixels (region,), from 0 for the largest cluster; of equals, by their means.
 
     Where the grouping has no tree, ``clusters`` has no effect.
     """
     labels = grouping.kinds(clusters)[grouping.groups]
     voted = vote(grouping.regions, labels, len(superpixels.pixels))
-    return by_mass(np.unique(voted, return_inverse=True)[1], superpixels.pixels)
+    kinds = np.unique(voted, return_inverse=True)[1]
+    pixels = superpixels.pixels
+    means = np.bincount(kinds, pixels * superpixels.means[:, 0]) / np.bincount(kinds, pixels)
+    return by_mass(np.argsort(np.argsort(means, kind="stable"))[kinds], pixels)
 
 
 def place_groups(grouping: Grouping, sizes: Sequence[int], labels: Labels, time: int) -> Placement:

@@ -32,11 +32,15 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Exemplars:
-    """Places (exemplar, coordinate) and masses (exemplar,), and that of each node, (node,)."""
+    """Places (exemplar, coordinate) and masses (exemplar,), and that of each node, (node,).
+
+    ``order`` (exemplar,) sorts them by what they hold, whatever the order of the nodes.
+    """
 
     places: Floats
     masses: Floats
     of_node: Labels
+    order: Labels
 
 
 def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Exemplars:
@@ -56,16 +60,17 @@ def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Ex
     Exemplars
         The nodes themselves, if they are no more than ``ALONE``. None is without mass.
     """
+    order = np.argsort(content_keys(nodes.features, nodes.places), kind="stable")
     if len(places) <= ALONE:
-        return Exemplars(places, nodes.masses, np.arange(len(places)))
-    keys = content_keys(nodes.features, nodes.places)
-    sample = np.ascontiguousarray(places[np.argsort(keys, kind="stable")[:SAMPLE]])
+        return Exemplars(places, nodes.masses, np.arange(len(places)), order)
+    sample = np.ascontiguousarray(places[order[:SAMPLE]])
     kinds = np.unique(sample, axis=0)
     centres = kinds if len(kinds) <= EXEMPLARS else _means(sample, settings.seed)
     own = nearest_exemplars(places, centres, settings.threads)
     mass = np.bincount(own, nodes.masses, minlength=len(centres)).astype(np.float64)
     used = mass > 0
-    return Exemplars(centres[used], mass[used], (np.cumsum(used) - 1)[own])
+    number = np.cumsum(used) - 1
+    return Exemplars(centres[used], mass[used], number[own], np.arange(used.sum()))
 
 
 def nearest_exemplars(places: Floats, exemplars: Floats, threads: int = 1) -> Labels:
@@ -83,8 +88,11 @@ def nearest_centres(found: Exemplars, clusters: int, tries: int, seed: int) -> L
         return np.zeros(len(found.places), np.int64)
     kinds = np.unique((found.places / np.abs(found.places).max()).round(9), axis=0)
     model = KMeans(min(clusters, len(kinds)), n_init=tries, random_state=seed)
+    labels = np.empty(len(found.places), np.int64)
     with threadpool_limits(1):
-        return np.asarray(model.fit(found.places, sample_weight=found.masses).labels_, np.int64)
+        fitted = model.fit(found.places[found.order], sample_weight=found.masses[found.order])
+    labels[found.order] = fitted.labels_
+    return labels
 
 
 def _means(sample: Floats, seed: int) -> Floats:

@@ -205,7 +205,7 @@ def _near_donors(
     takes squared distances and donors. A donor as far as the last that is near does not
     count: there may be others beside it.
     """
-    nodes, count = asked
+    nodes, count = asked[0], min(asked[1], len(places))
     tree = cKDTree(places, balanced_tree=False, compact_nodes=False)
     found = np.zeros(len(nodes), np.bool_)
     for first in range(0, len(nodes), QUERIES_AT_ONCE // count):

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsistream.regions.representatives import choose_representatives
+from hsistream.regions.representatives import choose_representatives, nearest_to_means
+from hsistream.regions.sums import RegionSums
 
 seeds = st.integers(0, 2**31)
 
@@ -38,3 +39,20 @@ def test_numbers_of_superpixels_do_not_matter(pixels: int, kinds: int, seed: int
     np.testing.assert_array_equal(renamed.pixels, plain.pixels)
     np.testing.assert_array_equal(renamed.mass, plain.mass)
     np.testing.assert_array_equal(renamed.owner, numbers[plain.owner])
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 9), st.integers(0, 2**31))
+def test_pixels_nearest_to_means_are_those_of_all_pixels(
+    pixels: int, regions: int, most: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    index = np.unique(random.integers(0, regions, pixels), return_inverse=True)[1]
+    features = random.standard_normal((pixels, 2)).astype(np.float32)
+    sums = RegionSums.from_pixels(index, features, int(index.max()) + 1)
+    found = nearest_to_means(index, features, sums, most)
+    assert (np.diff(found) > 0).all()
+    for region in range(int(index.max()) + 1):
+        own = np.flatnonzero(index == region)
+        gaps = ((features[own] - sums.means()[region]) ** 2).sum(axis=1)
+        expected = np.sort(own[np.argsort(gaps, kind="stable")[:most]])
+        np.testing.assert_array_equal(found[index[found] == region], expected)
