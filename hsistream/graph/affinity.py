@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from hsistream.graph.approximate import Near, near_nodes
 from hsistream.graph.kernels import count_links, window_nearest, write_links
 from hsistream.graph.parts import on_threads
 from hsistream.neighbours import nearest_rows
@@ -95,7 +96,7 @@ def window_neighbours(
     return rows
 
 
-def distant_neighbours(features: Floats, listed: Ranks, count: int) -> Ranks:
+def distant_neighbours(features: Floats, listed: Ranks, count: int, seed: int = 0) -> Near:
     """Find the nearest nodes of every node that are not yet listed, anywhere.
 
     Parameters
@@ -107,27 +108,30 @@ def distant_neighbours(features: Floats, listed: Ranks, count: int) -> Ranks:
     count : int
         Further neighbours per node.
 
+    seed : int
+        Of the search among very many nodes.
+
     Returns
     -------
-    (node, count) int32
-        Of equal distances, the first; -1 where there are no more nodes.
+    Near
+        Rows (node, count). Of equal distances, the first; -1 where there are no more nodes.
 
     Notes
     -----
     Links across the scene join the parts of a class that lie apart; the window
-    alone divides a class by place. Time is quadratic in the number of nodes.
+    alone divides a class by place. Among very many nodes they are found approximately.
     """
-    nodes = np.arange(len(features))
     wanted = min(count + listed.shape[1], len(features)) - 1
-    found = nearest_rows(features, features, max(0, wanted), apart=(nodes, nodes)).rows
-    if not count or not found.shape[1]:
-        return np.full((len(features), count), -1, np.int32)
+    if not count or wanted < 1:
+        return Near(np.full((len(features), count), -1))
+    near = near_nodes(features, wanted, seed)
+    found = near.rows
     known = _one_way(listed)
     fresh = ~np.asarray(_pairs_in(known, found), bool) & (found >= 0)
     rank = np.where(fresh, np.cumsum(fresh, axis=1) - 1, count)
     chosen = np.full((len(features), count + 1), -1, np.int64)
     np.put_along_axis(chosen, np.minimum(rank, count), found, axis=1)
-    return chosen[:, :count].astype(np.int32)
+    return Near(chosen[:, :count], near.recall)
 
 
 def link_nodes(lists: list[Ranks]) -> sparse.csr_array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,8 @@ class Walk:
 
     Without jumps there is no ``bridge`` and one component; with jumps ``component`` (node,)
     numbers the parts of the scene that no step leads between. ``threads`` share what is
-    looked for in it.
+    looked for in it. ``recall`` is the part of the links across the scene that lead to the
+    nearest nodes; None if all do.
     """
 
     graph: NodeGraph
@@ -64,6 +65,7 @@ class Walk:
     bridge: Bridge | None
     component: Labels
     threads: int = 1
+    recall: float | None = None
 
     @property
     def components(self) -> int:
@@ -91,16 +93,22 @@ def start_walk(nodes: Nodes, settings: NodeSettings) -> Walk:
             settings.threads,
         )
     ]
+    recall = None
     if settings.distant_neighbours:
-        lists.append(distant_neighbours(nodes.features, lists[0], settings.distant_neighbours))
+        distant = distant_neighbours(
+            nodes.features, lists[0], settings.distant_neighbours, settings.seed
+        )
+        lists.append(distant.rows.astype(np.int32))
+        recall = distant.recall
     links = link_nodes(lists)
     if settings.alpha:
-        return _jumping(nodes, NodeGraph(links, 0), settings)
+        return replace(_jumping(nodes, NodeGraph(links, 0), settings), recall=recall)
     graph = connect(links, nodes.features)
     size = max(FEWEST_PAIRS, (settings.clusters or 0) + 1)
     spectrum = walk_spectrum(graph.affinity, size, settings.norm)
     none = np.zeros(len(nodes.order), np.int64)
-    return Walk(graph, spectrum, diffusion_times(spectrum), None, none, settings.threads)
+    times = diffusion_times(spectrum)
+    return Walk(graph, spectrum, times, None, none, settings.threads, recall)
 
 
 def frame_returns(nodes: Nodes, walk: Walk) -> Floats:

@@ -24,6 +24,13 @@ def tell_of_walk(
 ) -> NDArray[np.float64]:
     """Warn of what the walk of several frames tells, and give :func:`frame_returns`, (frame,)."""
     returns = frame_returns(nodes, walk)
+    if walk.recall is not None:
+        notify(
+            Warned(
+                f"Links across the scene were found approximately: of those that were looked at, "
+                f"{walk.recall:.1%} lead to the nearest nodes"
+            )
+        )
     if walk.bridge is not None:
         names = [scene.frames[frame].name for frame in np.unique(nodes.places.frame).tolist()]
         for message in (*_of_frames(names, returns), *_of_groups(walk, time, clusters)):

@@ -77,7 +77,7 @@ def test_distant_neighbours_are_the_nearest_that_are_not_listed(
 ) -> None:
     features = lattice(count, seed)
     listed = window_neighbours(scattered(count, seed), features, 3, ranks)
-    found = distant_neighbours(features, listed, more)
+    found = distant_neighbours(features, listed, more).rows
     fresh = np.ones((count, count), bool)
     for node, known in enumerate(listed):
         fresh[node, known[known >= 0]] = False

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numba
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import hsistream.graph.approximate as approximate
+from hsistream.graph.approximate import near_nodes
+from hsistream.neighbours import nearest_rows
+
+Floats = NDArray[np.float64]
+
+
+@pytest.fixture
+def features(monkeypatch: pytest.MonkeyPatch) -> Floats:
+    """Nodes that count as very many."""
+    monkeypatch.setattr(approximate, "EXACT_NODES", 100)
+    monkeypatch.setattr(approximate, "SAMPLED", 50)
+    return np.random.default_rng(0).standard_normal((600, 4))
+
+
+def exact_rows(features: Floats, count: int) -> NDArray[np.int64]:
+    own = np.arange(len(features))
+    return nearest_rows(features, features, count, apart=(own, own)).rows
+
+
+def test_few_nodes_are_compared_with_all() -> None:
+    features = np.random.default_rng(0).standard_normal((60, 4))
+    found = near_nodes(features, 5)
+    np.testing.assert_array_equal(found.rows, exact_rows(features, 5))
+    assert found.recall is None
+
+
+def test_own_nodes_are_left_out_wherever_they_stand(
+    features: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, rows = np.arange(len(features))[:, None], exact_rows(features, 5)
+    for listed in (np.hstack([own, rows]), np.hstack([rows[:, :2], own, rows[:, 2:]])):
+        monkeypatch.setattr(approximate, "_descend", lambda *_, given=listed: given)
+        found = near_nodes(features, 5)
+        np.testing.assert_array_equal(found.rows, rows)
+        assert found.recall == 1
+
+
+def test_the_recall_is_the_part_that_is_right(
+    features: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = exact_rows(features, 10)
+    listed = np.hstack([rows[:, :4], rows[:, 9:10], rows[:, 9:10]])
+    monkeypatch.setattr(approximate, "_descend", lambda *_: listed)
+    assert near_nodes(features, 5).recall == pytest.approx(0.8)
+
+
+@pytest.mark.slow
+def test_a_descent_finds_most_neighbours_and_the_same_again(features: Floats) -> None:
+    threads = numba.get_num_threads()
+    first, second = near_nodes(features, 8, seed=3), near_nodes(features, 8, seed=3)
+    np.testing.assert_array_equal(first.rows, second.rows)
+    assert first.recall is not None
+    assert first.recall > 0.9
+    assert (first.rows != np.arange(len(features))[:, None]).all()
+    assert numba.get_num_threads() == threads
