@@ -85,7 +85,10 @@ class NodeClustering:
 
 @dataclass(frozen=True, slots=True)
 class NodeClusterings:
-    """Labels of superpixels (clustering, region), and the walk and the time that they are of."""
+    """Labels of superpixels (clustering, region), and the walk and the time that they are of.
+
+    There are no ``placements`` where groups are those of modes.
+    """
 
     labels: Labels
     time: int

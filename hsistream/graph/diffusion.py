@@ -169,7 +169,7 @@ def faded_time(spectrum: WalkSpectrum, clusters: int) -> int:
     if following > LARGEST_EIGENVALUE:
         below = np.abs(spectrum.eigenvalues)
         following = float(below[below <= LARGEST_EIGENVALUE].max(initial=spectrum.floor))
-    return 1 if following <= FADED else floor(log(FADED) / log(following)) + 1
+    return 1 if following < FADED else floor(log(FADED) / log(following)) + 1
 
 
 def suggest_pairs(spectrum: WalkSpectrum, most: int) -> int:

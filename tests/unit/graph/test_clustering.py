@@ -81,6 +81,8 @@ def test_one_of_many_clusterings_is_the_only_one(assignment: Assignment) -> None
     assert many.time == alone.time
     np.testing.assert_array_equal(many.labels[2], alone.labels)
     assert [len(np.unique(labels)) for labels in many.labels[2:4]] == [3, 5]
+    cuts = sum(len(each.kinds) for each in many.placements)
+    assert cuts == (6 if assignment in ("ward", "kmeans") else 0)
 
 
 @pytest.mark.parametrize("links", [0, 3])

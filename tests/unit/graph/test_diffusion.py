@@ -16,7 +16,9 @@ from hsistream.graph.diffusion import (
     central_partition,
     diffusion_map,
     diffusion_times,
+    faded_time,
     settled_time,
+    suggest_pairs,
     variation_of_information,
     walk_spectrum,
 )
@@ -131,6 +133,55 @@ def test_time_settles_when_only_the_pairs_of_clusters_are_left(
     spectrum = WalkSpectrum(np.array([1, 0.9, -0.4, 0.01]), np.ones((5, 4)), np.full(5, 0.2))
     assert settled_time(spectrum, clusters, np.array([0, 1, 2, 4, 8, 16, 32])) == expected
     assert settled_time(spectrum, 1, np.array([0, 1, 2])) == 2
+
+
+def spectrum_of(values: list[float], floor: float = 0.0) -> WalkSpectrum:
+    return WalkSpectrum(np.array(values), np.ones((1, len(values))), np.ones(1), floor)
+
+
+@given(
+    st.lists(st.integers(0, 995), min_size=1, max_size=8),
+    st.integers(1, 3),
+    st.integers(1, 12),
+    st.integers(0, 900),
+)
+def test_time_is_the_first_at_which_the_next_pair_has_faded(
+    thousandths: list[int], ones: int, clusters: int, floor: int
+) -> None:
+    below = sorted((max(each, floor) / 1000 for each in thousandths), reverse=True)
+    found = faded_time(spectrum_of([1.0] * ones + below, floor / 1000), clusters)
+    following = [*below, *[floor / 1000] * 12][max(0, clusters - ones)]
+    time = 1
+    while following**time >= diffusion.FADED:
+        time += 1
+    assert found == time
+
+
+@given(
+    st.integers(1, 9),
+    st.lists(st.floats(0.001, 0.01), min_size=9, max_size=9),
+    st.integers(2, 12),
+)
+def test_the_suggestion_is_where_eigenvalues_fall_by_most(
+    place: int, falls: list[float], most: int
+) -> None:
+    """The floor follows the last of ten pairs."""
+    steps = np.array([*falls[:place], 0.5, *falls[place:-1], 0.0])
+    values = 1 - np.concatenate([[0.0], np.cumsum(steps[:9])])
+    found = suggest_pairs(spectrum_of(values.tolist(), max(0.0, values[-1] - 0.001)), most)
+    assert 2 <= found <= most
+    if 2 <= place + 1 <= most and place < 9:
+        assert found == place + 1
+
+
+@pytest.mark.parametrize(
+    ("values", "floor", "expected"),
+    [([1.0], 0.6, 1), ([1.0, 0.9], 0.6, 2), ([1.0, 0.9, 0.89], 0.6, 3), ([1.0, 1.0, 0.7], 0.6, 2)],
+)
+def test_few_pairs_suggest_no_more_clusters_than_there_are(
+    values: list[float], floor: float, expected: int
+) -> None:
+    assert suggest_pairs(spectrum_of(values, floor), 12) == expected
 
 
 @given(st.integers(1, 20), seeds)
