@@ -9,6 +9,7 @@ from scipy import linalg
 from scipy.sparse.csgraph import connected_components
 
 import hsistream.graph.spectrum as spectrum_module
+from hsistream.graph.affinity import Places
 from hsistream.graph.bridge import build_bridge, choose_landmarks, content_keys
 from hsistream.graph.nodes import Nodes, NodeSettings
 from hsistream.graph.spectrum import JumpingWalk, joint_components, leading_pairs
@@ -140,3 +141,18 @@ def test_eigenvectors_of_identical_frames_are_equal() -> None:
     kept = vectors[:, values > walk.margin(1e-10)]
     assert kept.shape[1] >= 3
     np.testing.assert_allclose(kept[:400], kept[400:], atol=1e-8)
+
+
+def test_frames_of_few_different_nodes_have_eigenpairs_too() -> None:
+    """Ninety frames of nine nodes start from nine different keys: fewer than vectors of a block."""
+    nodes, _ = field_nodes(1, side=3, seed=6)
+    many = nodes_of(
+        np.tile(nodes.features, (90, 1)),
+        Places(np.repeat(np.arange(90), 9), np.tile(nodes.places.pixels, (90, 1))),
+    )
+    walk = jumping_walk(many, replace(JUMPING, neighbours=4))
+    values, _ = dense_pairs(walk)
+    kept = values[1:][values[1:] > walk.margin(1e-8)]
+    keys = content_keys(many.features, many.places)
+    found, _ = leading_pairs(walk, stationary_vector(walk), 16, keys, 1e-8)
+    np.testing.assert_allclose(found[: len(kept)], kept, atol=1e-6)
