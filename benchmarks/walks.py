@@ -26,7 +26,7 @@ from sklearn.metrics import adjusted_rand_score
 import hsistream.graph.exemplars as exemplars
 import hsistream.graph.walk as walks
 from hsistream.graph.affinity import Places, link_nodes, window_neighbours, window_radius_px
-from hsistream.graph.bridge import build_bridge, choose_landmarks, content_keys
+from hsistream.graph.bridge import build_bridge, choose_landmarks, node_keys
 from hsistream.graph.clustering import cluster_nodes
 from hsistream.graph.nodes import Nodes, NodeSettings, Superpixels
 from hsistream.graph.spectrum import JumpingWalk, joint_components
@@ -75,7 +75,7 @@ def measure(count: int, asked: argparse.Namespace) -> None:
             ]
         )
     with timed("bridge", seconds):
-        keys = content_keys(nodes.features, nodes.places)
+        keys = node_keys(nodes.features, nodes.places)
         landmarks = choose_landmarks(nodes.features, nodes.places.frame, keys, settings.landmarks)
         degree = np.diff(links.indptr).astype(np.float64)
         bridge = build_bridge(nodes.features, landmarks, degree, 5, settings.threads)

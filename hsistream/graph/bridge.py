@@ -74,16 +74,19 @@ class Bridge:
     mass: Floats
 
 
-def content_keys(features: NDArray[np.floating], places: Places) -> Keys:
-    """Hash what nodes look like and where they lie in their frame, (node,).
+def node_keys(features: NDArray[np.floating], places: Places) -> Keys:
+    """Hash where nodes lie, (node,): the frame, by what it shows, and the place in it.
 
-    Equal nodes at one place of two frames have one key, whatever the order of the frames.
+    Frames are told apart by their mean features, so that keys depend neither on their
+    order nor on small changes of what they show. Those that show the same have the same.
     """
-    values = np.ascontiguousarray(features, np.float32) + np.float32(0)  # -0 is 0
-    columns = [*values.view(np.uint32).T, *places.pixels.T]
-    key = np.zeros(len(values), np.uint64)
+    number = np.unique(places.frame, return_inverse=True)[1]
+    nodes = np.bincount(number)
+    means = np.stack([np.bincount(number, column) / nodes for column in features.T], axis=1)
+    frame = np.unique(means, axis=0, return_inverse=True)[1].reshape(-1)
+    key = np.zeros(len(features), np.uint64)
     with np.errstate(over="ignore"):
-        for column in columns:
+        for column in (frame[number], *places.pixels.T):
             key = (key ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
             key ^= key >> np.uint64(29)
     return key
@@ -101,7 +104,7 @@ def choose_landmarks(
     frame : (node,) int64
         Frames of the nodes; each gives as many to the sample as the others, if it has them.
     keys : (node,) uint64
-        Of :func:`content_keys`: they choose and sort the sample, so that it does not
+        Of :func:`node_keys`: they choose and sort the sample, so that it does not
         depend on the order of nodes or frames.
     count : int
         Landmarks that are wanted.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from hsistream.graph.bridge import content_keys
+from hsistream.graph.bridge import node_keys
 from hsistream.graph.nodes import Nodes, NodeSettings
 from hsistream.graph.parts import on_threads
 from hsistream.neighbours import nearest_rows
@@ -34,7 +34,7 @@ Labels = NDArray[np.int64]
 class Exemplars:
     """Places (exemplar, coordinate) and masses (exemplar,), and that of each node, (node,).
 
-    ``order`` (exemplar,) sorts them by what they hold, whatever the order of the nodes.
+    ``order`` (exemplar,) sorts them by where their nodes lie, whatever the order of these.
     """
 
     places: Floats
@@ -51,7 +51,7 @@ def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Ex
     places : (node, coordinate) float64
         Diffusion map.
     nodes : Nodes
-        The nodes; the sample is chosen by what they hold, whatever their order.
+        The nodes; the sample is chosen by where they lie, whatever their order.
     settings : NodeSettings
         Seed and threads.
 
@@ -60,7 +60,7 @@ def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Ex
     Exemplars
         The nodes themselves, if they are no more than ``ALONE``. None is without mass.
     """
-    order = np.argsort(content_keys(nodes.features, nodes.places), kind="stable")
+    order = np.argsort(node_keys(nodes.features, nodes.places), kind="stable")
     if len(places) <= ALONE:
         return Exemplars(places, nodes.masses, np.arange(len(places)), order)
     sample = np.ascontiguousarray(places[order[:SAMPLE]])

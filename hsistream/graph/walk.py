@@ -19,7 +19,7 @@ from hsistream.graph.bridge import (
     Bridge,
     build_bridge,
     choose_landmarks,
-    content_keys,
+    node_keys,
     returning_shares,
 )
 from hsistream.graph.diffusion import (
@@ -164,7 +164,7 @@ def jumping_spectrum(
 
 def _jumping(nodes: Nodes, graph: NodeGraph, settings: NodeSettings) -> Walk:
     """Bridge the frames of a graph, and find the eigenpairs of the walk."""
-    keys = content_keys(nodes.features, nodes.places)
+    keys = node_keys(nodes.features, nodes.places)
     landmarks = choose_landmarks(
         nodes.features, nodes.places.frame, keys, settings.landmarks, settings.seed
     )

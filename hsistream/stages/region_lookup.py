@@ -28,6 +28,7 @@ class _Lookup:
     labels: NDArray[np.uint16]
     confidence: NDArray[np.uint8]
     first: NDArray[np.int64]
+    clusters: int
 
 
 def run(context: Context) -> None:
@@ -68,7 +69,7 @@ def label_tile(
     known = ids >= 0
     region = describe_stage.region_numbers(ids[known], table.first, segment_px)
     label[known], confidence[known] = table.labels[region], table.confidence[region]
-    return write_labels(tile, scene, run, label, confidence, int(table.labels.max()) + 1)
+    return write_labels(tile, scene, run, label, confidence, table.clusters)
 
 
 @lru_cache(maxsize=4)
@@ -77,4 +78,4 @@ def _load(run: RunDirectory, fingerprint: str) -> _Lookup:
     clusters = read_table(run.table(CLUSTERS))
     confidence = np.rint(clusters["margins"] * CONFIDENCE_STEPS).astype(np.uint8)
     first = read_table(run.table(describe_stage.TABLE))["first"]
-    return _Lookup(clusters["labels"], confidence, first)
+    return _Lookup(clusters["labels"], confidence, first, int(clusters["clusters"]))

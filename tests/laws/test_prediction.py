@@ -20,6 +20,7 @@ from hsistream.runtime.cluster import connect
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
+from hsistream.stages.label import cluster_pixels
 from tests.laws.requests import TinyRun, tiny
 from tests.laws.results import agreement, differing, layer, pixel_bytes
 from tests.strategies import array_source, whole
@@ -96,6 +97,22 @@ def test_a_walk_leads_back(
                 each.open(layer_name, frame.name).to_numpy() for each in (learnt, found)
             )
             assert (before == after).mean() >= (1 if layer_name == "superpixels" else 0.995)
+
+
+@pytest.mark.parametrize("head", ["joint", "diffusion"])
+def test_a_frame_alone_is_cut_and_labelled_as_among_others(
+    scene: Scene, alone: list[Scene], tmp_path: Path, head: str
+) -> None:
+    """With more clusters than there are materials, so that a frame may lack some."""
+    config = tiny("s2dl", ("cluster.head", head), ("graph.neighbours", 8), clusters=9)
+    learnt = run(scene, config, tmp_path / "learnt", execution=EXECUTION)
+    clusters = len(cluster_pixels(learnt))
+    for one in alone:
+        name = one.frames[0].name
+        found = predict(one, learnt.path, tmp_path / name, execution=EXECUTION)
+        before, after = (each.open("labels", name).to_numpy() for each in (learnt, found))
+        assert (before == after).mean() >= 0.995
+        assert len(cluster_pixels(found)) == clusters
 
 
 @pytest.mark.parametrize("method", ["consensus", "dgc", "consensus-dgc"])

@@ -7,7 +7,7 @@ from hsistream.graph.affinity import Places
 from hsistream.graph.bridge import (
     build_bridge,
     choose_landmarks,
-    content_keys,
+    node_keys,
     returning_shares,
     share_landmarks,
 )
@@ -41,7 +41,7 @@ def test_landmarks_without_nodes_are_left_out_and_masses_are_degrees() -> None:
 def test_sums_do_not_depend_on_threads() -> None:
     nodes, _ = field_nodes(3)
     landmarks = choose_landmarks(
-        nodes.features, nodes.places.frame, content_keys(nodes.features, nodes.places), 30
+        nodes.features, nodes.places.frame, node_keys(nodes.features, nodes.places), 30
     )
     degree = np.random.default_rng(0).random(len(nodes.order))
     one, two = (build_bridge(nodes.features, landmarks, degree, 4, threads) for threads in (1, 3))
@@ -53,11 +53,11 @@ def test_sums_do_not_depend_on_threads() -> None:
 def test_landmarks_do_not_depend_on_the_order_of_frames(order: list[int]) -> None:
     nodes, _ = field_nodes(3)
     turned, came = frames_of(nodes, order)
-    keys = content_keys(nodes.features, nodes.places)
-    np.testing.assert_array_equal(content_keys(turned.features, turned.places), keys[came])
+    keys = node_keys(nodes.features, nodes.places)
+    np.testing.assert_array_equal(node_keys(turned.features, turned.places), keys[came])
     first, second = (
         choose_landmarks(
-            each.features, each.places.frame, content_keys(each.features, each.places), 30, seed=3
+            each.features, each.places.frame, node_keys(each.features, each.places), 30, seed=3
         )
         for each in (nodes, turned)
     )
@@ -70,7 +70,7 @@ def test_all_frames_give_to_landmarks() -> None:
     features = np.concatenate([random.normal(0, 1, (1000, 3)), random.normal(50, 1, (10, 3))])
     frame = np.repeat([0, 1], [1000, 10])
     places = Places(frame, np.stack([np.arange(1010), np.zeros(1010, np.int64)], axis=1))
-    found = choose_landmarks(features, frame, content_keys(features, places), 20)
+    found = choose_landmarks(features, frame, node_keys(features, places), 20)
     assert len(found) == 20
     assert (found[:, 0] > 25).any()
 
@@ -80,13 +80,13 @@ def test_few_different_nodes_are_landmarks_themselves() -> None:
     places = Places(
         np.zeros(60, np.int64), np.stack([np.arange(60), np.zeros(60, np.int64)], axis=1)
     )
-    found = choose_landmarks(features, places.frame, content_keys(features, places), 20)
+    found = choose_landmarks(features, places.frame, node_keys(features, places), 20)
     np.testing.assert_array_equal(found, [[1.0], [2.0]])
 
 
 def test_identical_frames_get_back_half() -> None:
     nodes = twice(field_nodes(1)[0])
-    keys = content_keys(nodes.features, nodes.places)
+    keys = node_keys(nodes.features, nodes.places)
     landmarks = choose_landmarks(nodes.features, nodes.places.frame, keys, 40)
     degree = np.tile(np.random.default_rng(0).integers(1, 9, 400).astype(float), 2)
     bridge = build_bridge(nodes.features, landmarks, degree, 5)

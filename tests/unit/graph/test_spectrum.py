@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 import hsistream.graph.spectrum as spectrum_module
 from hsistream.graph.affinity import Places
-from hsistream.graph.bridge import build_bridge, choose_landmarks, content_keys
+from hsistream.graph.bridge import build_bridge, choose_landmarks, node_keys
 from hsistream.graph.nodes import Nodes, NodeSettings
 from hsistream.graph.spectrum import JumpingWalk, joint_components, leading_pairs
 from hsistream.graph.walk import start_walk
@@ -81,7 +81,7 @@ def test_pairs_above_the_margin_are_those_of_a_dense_solver() -> None:
     walk = jumping_walk(nodes)
     values, vectors = dense_pairs(walk)
     kept = int((values > walk.margin(1e-10)).sum())
-    keys = content_keys(nodes.features, nodes.places)
+    keys = node_keys(nodes.features, nodes.places)
     found, of_found = leading_pairs(walk, stationary_vector(walk), kept - 1, keys, 1e-10)
     assert kept > 4
     np.testing.assert_allclose(found, values[1:kept], atol=1e-6)
@@ -96,7 +96,7 @@ def test_pairs_above_the_margin_are_those_of_a_dense_solver() -> None:
 def test_few_nodes_and_many_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes, _ = field_nodes(2, seed=2)
     walk = jumping_walk(nodes)
-    keys, known = content_keys(nodes.features, nodes.places), stationary_vector(walk)
+    keys, known = node_keys(nodes.features, nodes.places), stationary_vector(walk)
     assert walk.nodes > spectrum_module.DENSE_NODES
     block, _ = leading_pairs(walk, known, 5, keys, 1e-8)
     monkeypatch.setattr(spectrum_module, "EXACT_NODES", 0)
@@ -125,7 +125,7 @@ def test_components_are_those_of_nodes_and_landmarks_together() -> None:
 def test_links_join_what_landmarks_leave_apart() -> None:
     """Two frames of two kinds each, whose landmarks are apart but whose pixels touch."""
     nodes, _ = field_nodes(1, side=6, kinds=2, noise=0.0, seed=4)
-    keys = content_keys(nodes.features, nodes.places)
+    keys = node_keys(nodes.features, nodes.places)
     landmarks = choose_landmarks(nodes.features, nodes.places.frame, keys, 10)
     assert len(landmarks) == 2
     links = start_walk(nodes, replace(JUMPING, radius_px=6, neighbours=36)).graph.affinity
@@ -136,7 +136,7 @@ def test_links_join_what_landmarks_leave_apart() -> None:
 def test_eigenvectors_of_identical_frames_are_equal() -> None:
     nodes = twice(field_nodes(1, seed=5)[0])
     walk = jumping_walk(nodes)
-    keys = content_keys(nodes.features, nodes.places)
+    keys = node_keys(nodes.features, nodes.places)
     values, vectors = leading_pairs(walk, stationary_vector(walk), 8, keys, 1e-10)
     kept = vectors[:, values > walk.margin(1e-10)]
     assert kept.shape[1] >= 3
@@ -153,6 +153,6 @@ def test_frames_of_few_different_nodes_have_eigenpairs_too() -> None:
     walk = jumping_walk(many, replace(JUMPING, neighbours=4))
     values, _ = dense_pairs(walk)
     kept = values[1:][values[1:] > walk.margin(1e-8)]
-    keys = content_keys(many.features, many.places)
+    keys = node_keys(many.features, many.places)
     found, _ = leading_pairs(walk, stationary_vector(walk), 16, keys, 1e-8)
     np.testing.assert_allclose(found[: len(kept)], kept, atol=1e-6)
