@@ -109,21 +109,23 @@ def choose_landmarks(
     count : int
         Landmarks that are wanted.
     seed : int
-        Of k-means.
+        Another one gives another sample and another start of k-means.
 
     Returns
     -------
     (landmark, feature) float64
         Different from each other; at most one for each different node of the sample.
     """
+    with np.errstate(over="ignore"):
+        keys = (keys + np.uint64(seed)) * np.uint64(0xBF58476D1CE4E5B9)
+        keys ^= keys >> np.uint64(31)
     sample = _sample(frame, keys, count * SAMPLE_PER_LANDMARK)
     chosen = np.ascontiguousarray(features[sample])
-    kinds = np.unique(chosen, axis=0)
+    kinds, first = np.unique(chosen, axis=0, return_index=True)
     if len(kinds) <= count:
-        return kinds
-    starts = chosen[np.sort(np.unique(chosen, axis=0, return_index=True)[1])]
-    picked = np.random.default_rng((seed, 11)).choice(len(starts), count, replace=False)
-    model = KMeans(count, init=starts[np.sort(picked)], n_init=1, max_iter=ROUNDS)
+        return np.asarray(kinds)
+    # the first by their keys, so that other nodes elsewhere change little of the start
+    model = KMeans(count, init=chosen[np.sort(first)[:count]], n_init=1, max_iter=ROUNDS)
     with threadpool_limits(1):
         return np.unique(model.fit(chosen).cluster_centers_, axis=0)
 

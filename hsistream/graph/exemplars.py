@@ -53,7 +53,7 @@ def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Ex
     nodes : Nodes
         The nodes; the sample is chosen by where they lie, whatever their order.
     settings : NodeSettings
-        Seed and threads.
+        Threads.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def choose_exemplars(places: Floats, nodes: Nodes, settings: NodeSettings) -> Ex
         return Exemplars(places, nodes.masses, np.arange(len(places)), order)
     sample = np.ascontiguousarray(places[order[:SAMPLE]])
     kinds = np.unique(sample, axis=0)
-    centres = kinds if len(kinds) <= EXEMPLARS else _means(sample, settings.seed)
+    centres = kinds if len(kinds) <= EXEMPLARS else _means(sample)
     own = nearest_exemplars(places, centres, settings.threads)
     mass = np.bincount(own, nodes.masses, minlength=len(centres)).astype(np.float64)
     used = mass > 0
@@ -95,9 +95,8 @@ def nearest_centres(found: Exemplars, clusters: int, tries: int, seed: int) -> L
     return labels
 
 
-def _means(sample: Floats, seed: int) -> Floats:
-    """Find the means of k-means on a sample."""
-    starts = np.random.default_rng((seed, 12)).choice(len(sample), EXEMPLARS, replace=False)
-    model = KMeans(EXEMPLARS, init=sample[np.sort(starts)], n_init=1, max_iter=ROUNDS)
+def _means(sample: Floats) -> Floats:
+    """Find the means of k-means on a sample, from its first places on."""
+    model = KMeans(EXEMPLARS, init=sample[:EXEMPLARS], n_init=1, max_iter=ROUNDS)
     with threadpool_limits(1):
         return np.asarray(np.unique(model.fit(sample).cluster_centers_, axis=0))
