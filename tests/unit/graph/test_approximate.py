@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numba
 import numpy as np
 import pytest
@@ -50,6 +52,44 @@ def test_the_recall_is_the_part_that_is_right(
     listed = np.hstack([rows[:, :4], rows[:, 9:10], rows[:, 9:10]])
     monkeypatch.setattr(approximate, "_descend", lambda *_: listed)
     assert near_nodes(features, 5).recall == pytest.approx(0.8)
+
+
+def test_of_nodes_at_one_place_any_is_right(
+    features: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features[:300] = 0
+    rows = exact_rows(features, 5)
+    rows[:300] = (np.arange(300)[:, None] + np.arange(100, 105)) % 300
+    monkeypatch.setattr(approximate, "_descend", lambda *_: rows)
+    assert near_nodes(features, 5).recall == 1
+
+
+def test_nodes_that_are_missing_are_not_right(
+    features: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = exact_rows(features, 4)
+    rows[:, 3] = -1
+    monkeypatch.setattr(approximate, "_descend", lambda *_: rows)
+    assert near_nodes(features, 4).recall == pytest.approx(0.75)
+
+
+def test_a_descent_takes_one_thread_and_its_warnings_are_not_heard(
+    features: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    class Stand:
+        def __init__(self, rows: Floats, **settings: int) -> None:
+            warnings.warn("Failed to find neighbours", stacklevel=1)
+            numba.set_num_threads(1)
+            asked.append(settings["n_jobs"])
+            self.neighbor_graph = np.zeros((len(rows), settings["n_neighbors"])), None
+
+    monkeypatch.setattr("pynndescent.NNDescent", Stand)
+    before = numba.get_num_threads()
+    near_nodes(features, 3)
+    assert asked == [1]
+    assert numba.get_num_threads() == before
 
 
 @pytest.mark.slow

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import hsistream.graph.approximate as approximate
 from hsistream.events import Event, Warned
 from hsistream.graph.nodes import NodeSettings
 from hsistream.graph.walk import start_walk
+from hsistream.neighbours import nearest_rows
 from hsistream.scene.scene import Scene
 from hsistream.stages.walk_warnings import tell_of_walk
 from tests.unit.graph.made_frames import JUMPING, field_nodes, nodes_of
@@ -56,3 +58,20 @@ def test_walks_without_jumps_tell_nothing(scene: Scene) -> None:
     found = tell_of_walk(nodes, start_walk(nodes, settings), 10**6, 99, scene, heard.append)
     assert not heard
     assert not len(found)
+
+
+@pytest.mark.parametrize("alpha", [0.0, JUMPING.alpha])
+def test_links_that_were_found_approximately_are_told(
+    scene: Scene, alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes, _ = field_nodes(2)
+    monkeypatch.setattr(approximate, "EXACT_NODES", 100)
+    monkeypatch.setattr(
+        approximate,
+        "_descend",
+        lambda features, count, _: nearest_rows(features, features, count + 1).rows,
+    )
+    walk = start_walk(nodes, replace(JUMPING, alpha=alpha, distant_neighbours=2))
+    heard: list[Event] = []
+    tell_of_walk(nodes, walk, 5, 4, scene, heard.append)
+    assert "100.0% lead to the nearest" in str(heard[0])
