@@ -177,8 +177,8 @@ def suggest_pairs(spectrum: WalkSpectrum, most: int) -> int:
 
     Examples
     --------
-    >>> known = WalkSpectrum(np.array([1.0, 0.98, 0.97, 0.8, 0.79]), np.ones((1, 5)), np.ones(1))
-    >>> suggest_pairs(known, 12)
+    >>> values = np.array([1.0, 0.98, 0.97, 0.8, 0.79])
+    >>> suggest_pairs(WalkSpectrum(values, np.ones((1, 5)), np.ones(1), floor=0.7), 12)
     3
     """
     values = np.append(np.abs(spectrum.eigenvalues), spectrum.floor)[: most + 1]
