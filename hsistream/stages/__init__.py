@@ -124,3 +124,14 @@ def scene_tiles(scene: Scene, tile_px: int, halo: int = 0) -> list[Tile]:
         for number, frame in enumerate(scene.frames)
         for tile in TileGrid(frame.shape, tile_px, halo, number)
     ]
+
+
+def largest_tile(scene: Scene, tile_px: int) -> tuple[int, int]:
+    """Size (y, x) of the largest tile of a scene, px: frames may be narrower than tiles."""
+    cut = [(min(tile_px, y), min(tile_px, x)) for y, x in (each.shape for each in scene.frames)]
+    return max(cut, key=lambda shape: shape[0] * shape[1])
+
+
+def widest_tile(scene: Scene, tile_px: int) -> int:
+    """Columns of the widest tile of a scene, px; it need not be the largest."""
+    return min(tile_px, max(frame.shape[1] for frame in scene.frames))

@@ -15,7 +15,15 @@ from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import GraphSection
-from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
+from hsistream.stages import (
+    Context,
+    Needs,
+    frame_thresholds,
+    largest_tile,
+    reservoir_pixels,
+    scene_tiles,
+    widest_tile,
+)
 from hsistream.stages import reference as reference_table
 from hsistream.stages.reference import (
     feature_size,
@@ -67,10 +75,11 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs; its tiles have a fixed size."""
     fixed = config.segment.tile_px
-    edge = min(fixed, scene.longest_side)
-    strip = min(scene.chunk_px, edge) * edge
-    share = min(1.0, edge**2 / scene.valid_pixels)
-    likely = min(edge**2, int(CANDIDATES * share * config.segment.count(scene.valid_pixels)) + 1)
+    rows, columns = largest_tile(scene, fixed)
+    pixels = rows * columns
+    strip = min(scene.chunk_px, scene.longest_side) * widest_tile(scene, fixed)
+    share = min(1.0, pixels / scene.valid_pixels)
+    likely = min(pixels, int(CANDIDATES * share * config.segment.count(scene.valid_pixels)) + 1)
     features = feature_size(scene, config)
     sample = min(config.graph.reference_pixels, reservoir_pixels(scene, config))
     regions = config.segment.count(scene.valid_pixels)
@@ -80,9 +89,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         task={
             "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
             "features of a strip": 3 * 4 * strip * features,
-            "features": 4 * edge**2 * features,
+            "features": 4 * pixels * features,
             "distances": 16 * likely * (config.graph.neighbours + 1),
-            "superpixels and places": 72 * edge**2,
+            "superpixels and places": 72 * pixels,
         },
         driver={
             "reference sample, and its groups": 36 * sample * features,

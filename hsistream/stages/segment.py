@@ -10,6 +10,7 @@ number within the tile: unique without a second pass.
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from hsistream.runs import SUPERPIXELS, RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
 from hsistream.sections import SegmentSection
-from hsistream.stages import Context, Needs, reservoir_pixels, scene_tiles
+from hsistream.stages import Context, Needs, largest_tile, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.pictures import assemble, picture_step, sample
@@ -74,7 +75,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         tiles=len(scene_tiles(scene, fixed)),
         task={
             **views_stage.view_bytes(scene, config, fixed),
-            "superpixels": PIXEL_BYTES * min(fixed, scene.longest_side) ** 2,
+            "superpixels": PIXEL_BYTES * prod(largest_tile(scene, fixed)),
         },
         driver={"spectra of the reservoir": spectra * (scene.itemsize + 8)},
         disk_bytes=2 * scene.pixels,

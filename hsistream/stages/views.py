@@ -24,7 +24,15 @@ from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import SpectralName, ViewsSection
-from hsistream.stages import Context, Needs, frame_thresholds, reservoir_pixels, scene_tiles
+from hsistream.stages import (
+    Context,
+    Needs,
+    frame_thresholds,
+    largest_tile,
+    reservoir_pixels,
+    scene_tiles,
+    widest_tile,
+)
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.encode import latent_count
@@ -115,15 +123,16 @@ def _sizes(config: RunConfig, scene: Scene) -> list[int]:
 def view_bytes(scene: Scene, config: RunConfig, tile_px: int) -> dict[str, int]:
     """Memory of :func:`tile_views`, term by term."""
     views = config.views
-    edge = min(tile_px, scene.longest_side) + 2 * halo(views)
-    strip = min(scene.chunk_px, edge) * edge
+    rows, columns = (edge + 2 * halo(views) for edge in largest_tile(scene, tile_px))
+    across = widest_tile(scene, tile_px) + 2 * halo(views)
+    strip = min(scene.chunk_px, scene.longest_side) * across
     largest = max(_sizes(config, scene))
     return {
         "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
         "float32 rows and their features": 4 * ROWS_AT_ONCE_BYTES,
-        "scores": 4 * edge**2 * components(config, scene),
-        "strips of views": 4 * 4 * (STRIP_PX + 2 * halo(views)) * edge * largest,
-        "masks": 3 * edge**2,
+        "scores": 4 * rows * columns * components(config, scene),
+        "strips of views": 4 * 4 * (STRIP_PX + 2 * halo(views)) * across * largest,
+        "masks": 3 * rows * columns,
     }
 
 
