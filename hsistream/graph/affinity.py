@@ -160,6 +160,11 @@ def link_nodes(lists: list[Ranks]) -> sparse.csr_array:
     return sparse.csr_array((np.ones(len(ends), np.int8), ends, starts), shape=(len(table),) * 2)
 
 
+def link_degrees(links: sparse.csr_array) -> Floats:
+    """Count the links of every node of an affinity of 0 and 1, (node,) float64."""
+    return np.asarray(np.diff(links.indptr), np.float64)
+
+
 def connect(affinity: sparse.csr_array, features: Floats) -> NodeGraph:
     """Join the components of a graph, each to the rest by the closest pair of nodes.
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
-from hsistream.graph.affinity import Places, link_nodes, window_neighbours
+from hsistream.graph.affinity import Places, link_degrees, link_nodes, window_neighbours
 from hsistream.graph.bridge import share_landmarks
 from hsistream.graph.exemplars import nearest_exemplars
 from hsistream.graph.kernels import step_of_walk
@@ -95,7 +95,7 @@ def learn_walk(walk: Walk, settings: NodeSettings) -> LearntWalk:
             "A walk is carried on to new frames over landmarks alone, so alpha must be above 0 and "
             f"distant_neighbours 0, not {settings.alpha} and {settings.distant_neighbours}."
         )
-    degree = np.diff(walk.graph.affinity.indptr).astype(np.float64)
+    degree = link_degrees(walk.graph.affinity)
     carried = walk.spectrum.vectors[:, 1:] * degree[:, None]
     mass = walk.bridge.mass
     images = walk.bridge.shares.gathered(carried, len(mass), walk.threads) / mass[:, None]
@@ -132,7 +132,7 @@ def carry_on(learnt: LearntWalk, features: Floats, places: Places, threads: int 
     links = link_nodes(
         [window_neighbours(places, features, learnt.radius_px, learnt.neighbours, threads)]
     )
-    root = np.sqrt(np.diff(links.indptr).astype(np.float64))
+    root = np.sqrt(link_degrees(links))
     shares = share_landmarks(features, learnt.landmarks, learnt.nearest_landmarks, threads)
     table = links.indptr.astype(np.int32, copy=False), links.indices
 

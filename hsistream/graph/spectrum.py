@@ -23,6 +23,7 @@ from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
+from hsistream.graph.affinity import link_degrees
 from hsistream.graph.bridge import Bridge, Keys
 from hsistream.graph.kernels import add_bridge, step_of_walk
 from hsistream.graph.parts import on_threads
@@ -72,7 +73,7 @@ class JumpingWalk:
     @property
     def degree(self) -> Floats:
         """Links of every node, (node,)."""
-        return np.asarray(np.diff(self.links.indptr), np.float64)
+        return link_degrees(self.links)
 
     def margin(self, tolerance: float) -> float:
         """Tell above which eigenvalue pairs are kept; below, they may live inside one frame."""

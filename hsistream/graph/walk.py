@@ -12,6 +12,7 @@ from hsistream.graph.affinity import (
     NodeGraph,
     connect,
     distant_neighbours,
+    link_degrees,
     link_nodes,
     window_neighbours,
 )
@@ -115,8 +116,7 @@ def frame_returns(nodes: Nodes, walk: Walk) -> Floats:
     """Tell how much of a frame's mass at landmarks returns to it, (frame,); none without jumps."""
     if walk.bridge is None:
         return np.zeros(0)
-    degree = np.diff(walk.graph.affinity.indptr).astype(np.float64)
-    return returning_shares(walk.bridge, degree, nodes.places.frame)
+    return returning_shares(walk.bridge, link_degrees(walk.graph.affinity), nodes.places.frame)
 
 
 def jumping_spectrum(
@@ -155,7 +155,11 @@ def jumping_spectrum(
             walk.degree / walk.degree.sum(),
             walk.margin(tolerance),
         )
-        left = float(values[-1]) ** faded_time(spectrum, clusters) if kept.all() else 0.0
+        left = (
+            float(values[-1]) ** faded_time(spectrum, clusters)
+            if len(values) and kept.all()
+            else 0.0
+        )
         if left < FORGOTTEN or len(values) < size or size >= most:
             spectrum.vectors[:, 0] = 1
             return spectrum
@@ -168,7 +172,7 @@ def _jumping(nodes: Nodes, graph: NodeGraph, settings: NodeSettings) -> Walk:
     landmarks = choose_landmarks(
         nodes.features, nodes.places.frame, keys, settings.landmarks, settings.seed
     )
-    degree = np.diff(graph.affinity.indptr).astype(np.float64)
+    degree = link_degrees(graph.affinity)
     bridge = build_bridge(
         nodes.features, landmarks, degree, settings.nearest_landmarks, settings.threads
     )

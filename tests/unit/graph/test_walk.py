@@ -153,3 +153,10 @@ def test_denser_nodes_are_those_of_all_pairs(count: int, seed: int) -> None:
         found = density_peaks(places, density, order)
     np.testing.assert_array_equal(found.donors, expected.donors)
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-12)
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_a_node_alone_is_one_cluster(assignment: Assignment) -> None:
+    nodes, _ = field_nodes(1, side=1)
+    found = cluster_nodes(nodes, made_superpixels(nodes), replace(JUMPING, assignment=assignment))
+    np.testing.assert_array_equal(found.labels, [0])
