@@ -22,8 +22,8 @@ from scipy import ndimage
 from hsistream.readers.labels import read_labels
 from hsistream.scene.leaf_phantom import LeafFrame
 from hsistream.scene.source import FrameHeader
-from hsistream.scene.synthetic import SCALE, SyntheticFrame, overlap, smooth_spectra
-from hsistream.tiles import TileGrid, Window, size, within
+from hsistream.scene.synthetic import SCALE, SyntheticFrame, smooth_spectra
+from hsistream.tiles import TileGrid, Window, overlap, size, within
 
 MATERIALS, CLOSE = 10, 3
 """How many materials there are; how many of them resemble another one."""

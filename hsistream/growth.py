@@ -124,6 +124,7 @@ GROWTH: Mapping[str, Callable[[Load], Amounts]] = MappingProxyType(
         "statistics": lambda load: (load.of_tiles("statistics"), load.reservoir),
         TRAIN: _reservoir,
         "encode": _tiles("encode"),
+        "cut": _tiles("cut"),
         "segment": _tiles("segment"),
         "describe": _describe,
         "walks": _nodes,

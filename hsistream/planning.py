@@ -164,7 +164,7 @@ def _nearest(plans: Sequence[Plan], config: RunConfig) -> Fit:
 
 def _lowered_by(stage: str, config: RunConfig) -> str:
     """Name the setting by which a stage needs less memory."""
-    if stage in ("segment", "describe"):
+    if stage in ("cut", "segment", "describe"):
         return "segment.tile_px"
     if stage == "walks" or (stage == "cluster" and config.cluster.head == "diffusion"):
         return "segment.superpixels"

@@ -31,6 +31,7 @@ CONFIDENCE = "confidence"
 LATENTS = "latents"
 INDEX = "index"
 SUPERPIXELS = "superpixels"
+CUTS = "cuts"
 
 NO_LABEL = 65535
 """Label of a pixel without data."""
@@ -107,6 +108,11 @@ class RunDirectory:
     def index_uri(self) -> str:
         """The store of the prototype of every pixel."""
         return str(self.path / "index.zarr")
+
+    @property
+    def cuts_uri(self) -> str:
+        """The store of the superpixels of every tile and the pixels around it."""
+        return str(self.path / "cuts.zarr")
 
     @property
     def superpixels_uri(self) -> str:

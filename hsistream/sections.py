@@ -130,7 +130,15 @@ class _SuperpixelSection(Section):
     """Of the whole scene; None: one for 20 pixels, from 200 to 2,000, or one for 200 pixels where
     that is more."""
     tile_px: Annotated[int, Field(ge=16, le=8192)] = 1024
-    """Superpixels do not cross the edges of these tiles, which shape the result."""
+    """Side of the tiles that are cut one by one, which shape the result."""
+    overlap_px: Annotated[int, Field(ge=0, le=1024)] = 32
+    """Pixels around a tile that are cut with it, so that superpixels cross the edges of tiles;
+    half a tile at most."""
+
+    @property
+    def margin_px(self) -> int:
+        """Pixels around a tile that are cut with it."""
+        return min(self.overlap_px, self.tile_px // 2)
 
     def count(self, pixels: int) -> int:
         """Count the superpixels of a scene of so many pixels with data.

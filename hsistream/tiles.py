@@ -132,6 +132,31 @@ def within(inner: Window, outer: Window) -> Window:
     )
 
 
+def overlap(first: Window, second: Window) -> Window | None:
+    """Intersect two windows.
+
+    Parameters
+    ----------
+    first, second : Window
+        Windows of one frame.
+
+    Returns
+    -------
+    Window or None
+        What both hold; None where they do not meet.
+
+    Examples
+    --------
+    >>> overlap((slice(0, 5), slice(0, 5)), (slice(3, 9), slice(1, 2)))
+    (slice(3, 5, None), slice(1, 2, None))
+    """
+    rows = slice(max(first[0].start, second[0].start), min(first[0].stop, second[0].stop))
+    columns = slice(max(first[1].start, second[1].start), min(first[1].stop, second[1].stop))
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return None
+    return rows, columns
+
+
 def strips(window: Window, height: int) -> Iterator[Window]:
     """Cut a window into full-width strips whose inner edges are multiples of ``height``.
 

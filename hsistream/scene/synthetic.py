@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from hsistream.georeference import Georeference
 from hsistream.scene.source import FrameHeader
-from hsistream.tiles import TileGrid, Window, grow, size, within
+from hsistream.tiles import TileGrid, Window, grow, overlap, size, within
 
 UTM_33_NORTH = "EPSG:32633"
 ORIGIN_M = (370_000.0, 5_810_000.0)
@@ -191,31 +191,6 @@ def smooth_spectra(bands: int, classes: int, seed: int) -> NDArray[np.float32]:
     level = rng.uniform(0.15, 0.6, (classes, 1))
     unit = (smooth - low) / np.maximum(high - low, 1e-9)
     return np.asarray(0.05 + level * (0.25 + 0.75 * unit), np.float32)
-
-
-def overlap(first: Window, second: Window) -> Window | None:
-    """Intersect two windows.
-
-    Parameters
-    ----------
-    first, second : Window
-        Windows of one frame.
-
-    Returns
-    -------
-    Window or None
-        What both hold; None where they do not meet.
-
-    Examples
-    --------
-    >>> overlap((slice(0, 5), slice(0, 5)), (slice(3, 9), slice(1, 2)))
-    (slice(3, 5, None), slice(1, 2, None))
-    """
-    rows = slice(max(first[0].start, second[0].start), min(first[0].stop, second[0].stop))
-    columns = slice(max(first[1].start, second[1].start), min(first[1].stop, second[1].stop))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return None
-    return rows, columns
 
 
 def _hash_unit(row: NDArray[np.intp], column: NDArray[np.intp], stream: int) -> NDArray[np.float64]:

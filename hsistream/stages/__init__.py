@@ -14,7 +14,7 @@ from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction, map_tiles
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import reservoir_thresholds
-from hsistream.stores.raster import Layer, RasterStore
+from hsistream.stores.raster import GridFrame, Layer, RasterStore
 from hsistream.tiles import Tile, TileGrid
 
 
@@ -57,19 +57,20 @@ class Context:
         store: RasterStore,
         layers: Sequence[Layer],
         tile_px: int | None = None,
+        frames: Sequence[GridFrame] | None = None,
     ) -> Ledger:
         """Do the tiles of a stage whose tasks write their cores to a raster store.
 
         The store is created when no tile is done; without it none is. Tiles are
-        as large as the run's, or of a size of their own.
+        as large as the run's, or of a size of their own; so are frames.
         """
-        tile_px = tile_px or self.tile_px
+        tile_px, frames = tile_px or self.tile_px, frames or self.scene.frames
         if not store.exists:
             self.run.forget(stage)
         ledger = Ledger.open(self.run.ledger(stage), self.fingerprint, tile_px)
         if not ledger.finished():
-            RasterStore.create(store.uri, layers, self.scene.frames, tile_px)
-        for frame, layer in product(self.scene.frames, layers):
+            RasterStore.create(store.uri, layers, frames, tile_px)
+        for frame, layer in product(frames, layers):
             store.check(frame.name, layer.name, TileGrid(frame.shape, tile_px))
         return self.work(stage, function, tiles, tile_px)
 

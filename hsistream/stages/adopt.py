@@ -26,8 +26,8 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, walk_table
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
+from hsistream.stages import cut as cut_stage
 from hsistream.stages import reference as reference_table
-from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.statistics import good_wavelengths_nm
@@ -36,7 +36,7 @@ from hsistream.stores.tables import Table, read_table, write_table
 MEASURED = (statistics_stage.TABLE, statistics_stage.STANDARD)
 """Tables of the first stage, which new frames have of their own."""
 
-_OF_WALK = (segment_stage.CUT, reference_table.TABLE, walk_table.TABLE)
+_OF_WALK = (cut_stage.TABLE, reference_table.TABLE, walk_table.TABLE)
 
 TABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -30,7 +30,7 @@ from hsistream.stages.reference import (
     load_reference,
     make_reference,
     place_keys,
-    tile_features,
+    window_features,
 )
 from hsistream.stages.segment import first_id
 from hsistream.stores.raster import RasterStore
@@ -67,7 +67,7 @@ def run(context: Context) -> None:
         thresholds=frame_thresholds(scene, config),
         fingerprint=context.fingerprint,
     )
-    tiles = context.tiles(config.segment.tile_px)
+    tiles = context.tiles(config.segment.tile_px, config.segment.margin_px)
     ledger = context.work("describe", task, tiles, config.segment.tile_px)
     write_table(context.run.table(TABLE), _collect(ledger, tiles))
 
@@ -75,9 +75,10 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs; its tiles have a fixed size."""
     fixed = config.segment.tile_px
-    rows, columns = largest_tile(scene, fixed)
+    window = fixed + 2 * config.segment.margin_px
+    rows, columns = largest_tile(scene, window)
     pixels = rows * columns
-    strip = min(scene.chunk_px, scene.longest_side) * widest_tile(scene, fixed)
+    strip = min(scene.chunk_px, scene.longest_side) * widest_tile(scene, window)
     share = min(1.0, pixels / scene.valid_pixels)
     likely = min(pixels, int(CANDIDATES * share * config.segment.count(scene.valid_pixels)) + 1)
     features = feature_size(scene, config)
@@ -114,21 +115,22 @@ def describe_tile(
     thresholds: tuple[float, ...],
     fingerprint: str,
 ) -> Table:
-    """Measure one tile: sums and nodes of its superpixels, and those of reservoir pixels."""
+    """Measure one tile: sums and nodes of the superpixels that it keeps, and their sample."""
     reference, name = load_reference(run, fingerprint), scene.frames[tile.frame].name
-    ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
-    index = np.where(ids >= 0, ids - first_id(tile, scene, segment_px), -1)
-    row, column = (
-        place + edge.start for place, edge in zip(np.nonzero(index >= 0), tile.core, strict=True)
-    )
-    own, features = index[index >= 0], tile_features(tile, scene, run, reference, index >= 0)
+    window = tile.window(scene.frames[tile.frame].shape)
+    ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, window)
+    first = first_id(tile, scene, segment_px)
+    mine = (ids >= first) & (ids < first + segment_px**2)
+    row, column = (place + edge.start for place, edge in zip(np.nonzero(mine), window, strict=True))
+    own = ids[mine] - first
+    features = window_features(tile.frame, window, scene, run, reference, mine)
     sums = _sums(own, features)
     likely = nearest_to_means(own, features, sums, CANDIDATES)
     keys = place_keys(scene, tile.frame, row[likely], column[likely])
     density = reference.densities(features[likely], keys, settings.neighbours)
     nodes = choose_representatives(own[likely], density, settings.representatives)
     chosen = likely[nodes.pixels]
-    sampled = in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame]) & (index >= 0)
+    sampled = in_reservoir(seed, tile.frame, window, thresholds[tile.frame])[mine]
     return {
         "row": row[chosen].astype(np.int32),
         "column": column[chosen].astype(np.int32),
@@ -138,9 +140,9 @@ def describe_tile(
         "features": features[chosen],
         "count": sums.count,
         "feature_sum": sums.feature_sum,
-        "sampled": index[sampled],
-        "sampled_row": np.nonzero(sampled)[0] + tile.core[0].start,
-        "sampled_column": np.nonzero(sampled)[1] + tile.core[1].start,
+        "sampled": own[sampled],
+        "sampled_row": row[sampled],
+        "sampled_column": column[sampled],
     }
 
 

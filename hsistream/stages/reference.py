@@ -24,11 +24,11 @@ from hsistream.stages import Context
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
-from hsistream.stages.segment import PICTURED
+from hsistream.stages.cut import PICTURED
 from hsistream.stages.statistics import Constants
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table
-from hsistream.tiles import Tile, Window, strips, within
+from hsistream.tiles import Window, strips, within
 
 TABLE = "reference"
 
@@ -138,19 +138,20 @@ def load_reference(run: RunDirectory, fingerprint: str) -> Reference:
     )
 
 
-def tile_features(
-    tile: Tile,
+def window_features(
+    frame: int,
+    window: Window,
     scene: Scene,
     run: RunDirectory,
     reference: Reference,
     wanted: NDArray[np.bool_],
 ) -> Features:
-    """Read the features of the wanted pixels (y, x) of a tile, (pixel, feature) in their order."""
+    """Read the features of the wanted pixels (y, x) of a window, (pixel, feature), in order."""
     found, place = np.empty((int(wanted.sum()), reference.size), np.float32), 0
-    for strip in strips(tile.core, scene.chunk_px):
-        known = wanted[within(strip, tile.core)]
+    for strip in strips(window, scene.chunk_px):
+        known = wanted[within(strip, window)]
         if known.any():
-            part = _read(tile.frame, strip, known, scene, run, reference)
+            part = _read(frame, strip, known, scene, run, reference)
             found[place : place + part.shape[1]] = part.T
             place += part.shape[1]
     return found

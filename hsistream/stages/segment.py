@@ -1,15 +1,15 @@
-"""Superpixels of every frame, cut at tiles of a fixed size.
+"""Superpixels of every frame, from the tiles that were cut one by one.
 
-The picture that is cut is that of the first three principal components of
-unit-norm spectra, on a scale of the whole scene. Superpixels shape the result,
-so their tiles belong to what is asked and not to how it is run. The id of a
-superpixel is the number of its tile, times the pixels of a tile, plus its
-number within the tile: unique without a second pass.
+Every pixel belongs to the superpixel that its own tile keeps there, or else to one
+that a tile around it keeps. The id of a superpixel is the number of its tile, times
+the pixels of a tile, plus its number within the tile: unique without a second pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -17,51 +17,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import SUPERPIXELS, RunDirectory
+from hsistream.runs import CUTS, SUPERPIXELS, RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
 from hsistream.sections import SegmentSection
-from hsistream.stages import Context, Needs, largest_tile, reservoir_pixels, scene_tiles
-from hsistream.stages import statistics as statistics_stage
-from hsistream.stages import views as views_stage
+from hsistream.stages import Context, Needs, largest_tile, scene_tiles
+from hsistream.stages.cut import Slots
 from hsistream.stages.pictures import assemble, picture_step, sample
 from hsistream.stores.raster import Layer, RasterStore
-from hsistream.stores.tables import Table, read_table, write_table
-from hsistream.superpixels import load_segmenter
-from hsistream.superpixels.base_image import eight_bit
-from hsistream.tiles import Tile, TileGrid, Window
+from hsistream.stores.tables import Table, write_table
+from hsistream.superpixels.overlaps import NONE, settle
+from hsistream.tiles import Tile, TileGrid, Window, overlap, size, within
 
 TABLE = "superpixels"
 
-CUT = "cut"
-"""Table of how frames are cut: the range of each channel, and superpixels for so many pixels."""
-
-NO_SUPERPIXEL = -1
-"""Id of a pixel without data."""
-
-PICTURED = ("l2",)
-"""What is projected for the picture that is cut: spectra of unit length."""
-
-CHANNELS = 3
-"""Principal components of the picture that is cut."""
-
-PIXEL_BYTES = 180
-"""Memory of a segmenter for each pixel, at most."""
+PIXEL_BYTES = 64
+"""Memory for each pixel of a tile: ids, those of other tiles, and where the nearest one is."""
 
 
 def run(context: Context) -> None:
-    """Cut all frames."""
+    """Join the cuts of all frames."""
     scene, settings = context.scene, context.config.segment
-    if context.config.learnt is None:
-        write_table(context.run.table(CUT), _measure(context))
-    task = partial(
-        segment_tile,
-        scene=scene,
-        run=context.run,
-        settings=settings,
-        fingerprint=context.fingerprint,
-    )
-    tiles = context.tiles(settings.tile_px)
+    cuts = RasterStore(context.run.cuts_uri)
+    cuts.check_complete(Slots.of(settings).frames(scene), CUTS)
+    task = partial(join_tile, scene=scene, run=context.run, settings=settings)
+    tiles = context.tiles(settings.tile_px, settings.margin_px)
     store = RasterStore(context.run.superpixels_uri)
     ledger = context.write("segment", task, tiles, store, [_layer()], settings.tile_px)
     write_table(context.run.table(TABLE), _collect(ledger, tiles, scene))
@@ -70,45 +50,48 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs; its tiles have a fixed size."""
     fixed = config.segment.tile_px
-    spectra = reservoir_pixels(scene, config) * scene.bands
     return Needs(
         tiles=len(scene_tiles(scene, fixed)),
-        task={
-            **views_stage.view_bytes(scene, config, fixed),
-            "superpixels": PIXEL_BYTES * prod(largest_tile(scene, fixed)),
-        },
-        driver={"spectra of the reservoir": spectra * (scene.itemsize + 8)},
+        task={"superpixels": PIXEL_BYTES * prod(largest_tile(scene, fixed))},
+        driver={},
         disk_bytes=2 * scene.pixels,
     )
 
 
-def segment_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    settings: SegmentSection,
-    fingerprint: str,
-) -> Table:
-    """Cut one tile into its part of the superpixels; at least one, if it has data."""
-    cut = read_table(run.table(CUT))
+def join_tile(tile: Tile, *, scene: Scene, run: RunDirectory, settings: SegmentSection) -> Table:
+    """Give every pixel of one tile to a superpixel."""
     valid = scene.valid(tile.frame, tile.core)
-    ids = np.full(valid.shape, NO_SUPERPIXEL, np.int64)
-    if valid.any():
-        constants = views_stage.load_constants(run, PICTURED, fingerprint)
-        scores = views_stage.window_scores(tile.frame, tile.core, valid, scene, constants)
-        image = eight_bit(scores[:CHANNELS], cut["low"], cut["high"])
-        wanted = int(cut["superpixels"]) * int(valid.sum()) / int(cut["pixels"])
-        index = load_segmenter(settings.name)(
-            image, max(1, round(wanted)), valid=valid, **settings.options()
-        )
-        ids[valid] = index[valid] + first_id(tile, scene, settings.tile_px)
+    offers = _offers(tile, scene, run, settings)
+    ids = settle(valid, offers, spare=first_id(tile, scene, settings.tile_px))
     name = scene.frames[tile.frame].name
     RasterStore(run.superpixels_uri).write(name, SUPERPIXELS, tile.core, ids)
-    return {
-        "superpixels": np.asarray(len(np.unique(ids[valid]))),
-        "shown": sample(ids, tile.core, picture_step(scene)),
-    }
+    return {"shown": sample(ids, tile.core, picture_step(scene))}
+
+
+def _offers(
+    tile: Tile, scene: Scene, run: RunDirectory, settings: SegmentSection
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the ids (y, x) that tiles keep in the core of one, those of the tile itself first."""
+    frame, slots, store = scene.frames[tile.frame], Slots.of(settings), RasterStore(run.cuts_uri)
+    grid = TileGrid(frame.shape, settings.tile_px, settings.margin_px, tile.frame)
+    for near in (tile, *_around(tile, grid)):
+        part = overlap(tile.core, near.window(frame.shape))
+        if part is not None:
+            ids = np.full(size(tile.core), NONE, np.int64)
+            found = store.read(frame.name, CUTS, slots.place(part, near))
+            first = first_id(near, scene, settings.tile_px)
+            ids[within(part, tile.core)] = np.where(found >= 0, found + first, NONE)
+            yield ids
+
+
+def _around(tile: Tile, grid: TileGrid) -> Iterator[Tile]:
+    """Yield the tiles around one, in their order."""
+    for row, column in product(
+        range(max(0, tile.row - 1), min(grid.rows, tile.row + 2)),
+        range(max(0, tile.column - 1), min(grid.columns, tile.column + 2)),
+    ):
+        if (row, column) != (tile.row, tile.column):
+            yield grid[row, column]
 
 
 def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:
@@ -118,37 +101,20 @@ def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:
     return (before + tile.row * grids[-1].columns + tile.column) * tile_px**2
 
 
-def _measure(context: Context) -> Table:
-    """Find the range of each channel in the reservoir, which is all pixels of a small scene."""
-    constants = views_stage.load_constants(context.run, PICTURED, context.fingerprint)
-    table = read_table(context.run.table(statistics_stage.RESERVOIR))
-    scores = views_stage.reservoir_scores(table, constants)[:CHANNELS]
-    pixels = context.scene.valid_pixels
-    return {
-        "low": scores.min(axis=1),
-        "high": scores.max(axis=1),
-        "pixels": np.asarray(pixels),
-        "superpixels": np.asarray(context.config.segment.count(pixels)),
-    }
-
-
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
-    """Count the superpixels of every tile, and join the pictures of their ids."""
+    """Join the pictures of the ids of superpixels."""
     parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    counts = []
     for tile, table in ledger.results(tiles):
-        counts.append(int(table["superpixels"]))
         parts.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    pictures = {
+    return {
         f"{SUPERPIXELS}.{frame}": assemble(
-            found, scene.frames[frame].shape, picture_step(scene), NO_SUPERPIXEL
+            found, scene.frames[frame].shape, picture_step(scene), NONE
         )
         for frame, found in parts.items()
     }
-    return {"counts": np.asarray(counts), **pictures}
 
 
 def _layer() -> Layer:
     """Describe the store of superpixels."""
-    attributes = {"long_name": "superpixel of the pixel", "no_data": NO_SUPERPIXEL}
-    return Layer(SUPERPIXELS, "int64", NO_SUPERPIXEL, attributes=attributes)
+    attributes = {"long_name": "superpixel of the pixel", "no_data": NONE}
+    return Layer(SUPERPIXELS, "int64", NONE, attributes=attributes)

@@ -16,6 +16,7 @@ from hsistream.stages import (
     cluster,
     codebooks,
     count,
+    cut,
     describe,
     diffuse,
     encode,
@@ -155,17 +156,26 @@ PROTOTYPES = (
 
 SUPERPIXELS = (
     Stage(
-        name="segment",
-        version=2,
+        name="cut",
+        version=1,
         needs=("statistics",),
         sections=("segment",),
-        writes=("superpixels.zarr", "superpixels.npz", "cut.npz"),
+        writes=("cuts.zarr", "cut.npz"),
+        run=cut.run,
+        estimate=cut.estimate,
+    ),
+    Stage(
+        name="segment",
+        version=3,
+        needs=("cut",),
+        sections=(),
+        writes=("superpixels.zarr", "superpixels.npz"),
         run=segment.run,
         estimate=segment.estimate,
     ),
     Stage(
         name="describe",
-        version=2,
+        version=3,
         needs=("segment", "encode"),
         sections=("graph",),
         writes=("regions.npz", "reference.npz"),
@@ -279,8 +289,9 @@ CARRY = Stage(
 )
 
 DESCRIBED = (
-    SUPERPIXELS[0],
-    replace(SUPERPIXELS[1], writes=("regions.npz",)),
+    replace(SUPERPIXELS[0], writes=("cuts.zarr",)),
+    SUPERPIXELS[1],
+    replace(SUPERPIXELS[2], writes=("regions.npz",)),
 )
 """Superpixels, compared by what they are compared by in the run that has learnt."""
 

@@ -15,18 +15,19 @@ from hsistream.graph.nodes import Superpixels
 from hsistream.pipeline import run
 from hsistream.regions.density import density_scale, kernel_density, neighbour_distances
 from hsistream.regions.representatives import choose_representatives
+from hsistream.regions.seams import LabelChanges
 from hsistream.runs import CONFIDENCE_STEPS, NO_LABEL, SUPERPIXELS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import describe as describe_stage
 from hsistream.stages import reference as reference_table
 from hsistream.stages import scene_tiles
-from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages.diffuse import cluster_means, margins
 from hsistream.stages.segment import first_id
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table
+from hsistream.tiles import Tile, TileGrid
 from tests.strategies import whole
 
 SEGMENT_PX = 32
@@ -66,38 +67,76 @@ def every_unit_spectrum(scene: Scene) -> NDArray[np.float64]:
 # --- segment -------------------------------------------------------------------------------
 
 
-def test_every_pixel_with_data_belongs_to_a_connected_superpixel_of_its_tile(
+def own_ids(ids: NDArray[np.int64], tile: Tile, scene: Scene) -> NDArray[np.bool_]:
+    """Pixels of a frame whose superpixels a tile keeps."""
+    first = first_id(tile, scene, SEGMENT_PX)
+    return (ids >= first) & (ids < first + SEGMENT_PX**2)
+
+
+def test_every_pixel_with_data_belongs_to_a_superpixel_of_its_tile_or_of_one_around(
     scene: Scene, cut: RunDirectory
 ) -> None:
-    seen: set[int] = set()
+    margin = cut.config().segment.margin_px
+    for number, frame in enumerate(scene.frames):
+        ids = ids_of(cut, scene, number)
+        np.testing.assert_array_equal(ids >= 0, scene.valid(number, whole(frame.shape)))
+        for tile in TileGrid(frame.shape, SEGMENT_PX, margin, number):
+            mine = own_ids(ids, tile, scene)
+            found = np.unique(ids[mine])
+            np.testing.assert_array_equal(
+                found, first_id(tile, scene, SEGMENT_PX) + np.arange(len(found))
+            )
+            np.testing.assert_array_equal(np.unique(ids[tile.core][mine[tile.core]]), found)
+            mine[tile.window(frame.shape)] = False
+            assert not mine.any()
+
+
+def test_superpixels_end_at_seams_no_more_often_than_elsewhere(
+    scene: Scene, cut: RunDirectory, tmp_path: Path
+) -> None:
+    apart = ratio_of_ends(scene, cut)
+    settings = [("cluster.clusters", 3), ("segment.tile_px", SEGMENT_PX)]
+    config = RunConfig.make("s2dl", settings=[*settings, ("segment.overlap_px", 0)])
+    alone = run(scene, config, tmp_path)
+    assert ratio_of_ends(scene, alone) > 2  # there, superpixels end at all seams
+    assert 0.6 < apart < 1.4
+
+
+def ratio_of_ends(scene: Scene, run: RunDirectory) -> float:
+    found = LabelChanges()
+    for number, frame in enumerate(scene.frames):
+        all_of_it = whole(frame.shape)
+        found += LabelChanges.from_window(
+            ids_of(run, scene, number), all_of_it, all_of_it, tile_px=SEGMENT_PX, no_data=-1
+        )
+    return found.ratio
+
+
+def test_without_overlap_superpixels_are_connected_parts_of_their_tiles(
+    scene: Scene, tmp_path: Path
+) -> None:
+    settings = [("cluster.clusters", 3), ("segment.tile_px", SEGMENT_PX)]
+    config = RunConfig.make("s2dl", settings=[*settings, ("segment.overlap_px", 0)])
+    done = run(scene, config, tmp_path)
+    wanted = config.segment.count(scene.valid_pixels)
     for tile in scene_tiles(scene, SEGMENT_PX):
-        ids = ids_of(cut, scene, tile.frame)[tile.core]
-        np.testing.assert_array_equal(ids >= 0, scene.valid(tile.frame, tile.core))
-        first = first_id(tile, scene, SEGMENT_PX)
-        found = np.unique(ids[ids >= 0])
-        np.testing.assert_array_equal(found, first + np.arange(len(found)))
-        assert not seen & set(found)
-        seen |= set(found)
+        ids = ids_of(done, scene, tile.frame)
+        valid = scene.valid(tile.frame, tile.core)
+        found = np.unique(ids[own_ids(ids, tile, scene)])
+        np.testing.assert_array_equal(np.unique(ids[tile.core][valid]), found)
         for each in found:
             assert ndimage.label(ids == each, structure=np.ones((3, 3)))[1] == 1
-
-
-def test_tiles_share_the_superpixels_by_their_pixels(scene: Scene, cut: RunDirectory) -> None:
-    counts = read_table(cut.table(segment_stage.TABLE))["counts"]
-    wanted = cut.config().segment.count(scene.valid_pixels)
-    for tile, count in zip(scene_tiles(scene, SEGMENT_PX), counts, strict=True):
-        pixels = int(scene.valid(tile.frame, tile.core).sum())
-        share = wanted * pixels / scene.valid_pixels
-        pieces = ndimage.label(scene.valid(tile.frame, tile.core), structure=np.ones((3, 3)))[1]
-        assert count == (0 if not pixels else max(1, round(share), pieces))
+        pieces = ndimage.label(valid, structure=np.ones((3, 3)))[1]
+        share = round(wanted * int(valid.sum()) / scene.valid_pixels)
+        assert len(found) == (0 if not valid.any() else max(1, share, pieces))
 
 
 @pytest.mark.parametrize("name", ["ers", "slic"])
 def test_all_segmenters_cut(scene: Scene, tmp_path: Path, name: str) -> None:
     settings = [("cluster.clusters", 3), ("segment.name", name), ("segment.superpixels", 60)]
     done = run(scene, RunConfig.make("s2dl", settings=settings), tmp_path)
-    counts = read_table(done.table(segment_stage.TABLE))["counts"]
-    assert 10 <= counts.sum() <= 90  # SLIC makes roughly as many as are asked for
+    count = len(read_table(done.table(describe_stage.TABLE))["count"])
+    assert 10 <= count <= 90  # SLIC makes roughly as many as are asked for
 
 
 # --- describe ------------------------------------------------------------------------------
@@ -149,12 +188,13 @@ def test_means_and_features_are_those_of_unit_spectra(scene: Scene, cut: RunDire
         )
         ids = ids_of(cut, scene, number)
         for tile in (tile for tile in tiles if tile.frame == number):
+            mine = own_ids(ids, tile, scene)
             start = first_id(tile, scene, SEGMENT_PX)
-            for region in np.unique(ids[tile.core][ids[tile.core] >= 0]):
+            for region in np.unique(ids[mine]):
                 total = image[ids == region].sum(axis=0)
                 found = nodes["feature_sum"][first + region - start]
                 np.testing.assert_allclose(found, total, rtol=1e-5, atol=1e-5)
-            first += len(np.unique(ids[tile.core][ids[tile.core] >= 0]))
+            first += len(np.unique(ids[mine]))
 
 
 def test_a_scene_in_one_tile_has_the_nodes_of_plain_arrays(scene: Scene, tmp_path: Path) -> None:
@@ -199,12 +239,10 @@ def test_labels_are_those_of_the_superpixels(scene: Scene, cut: RunDirectory) ->
         np.testing.assert_array_equal(labels == NO_LABEL, ids < 0)
         for place, tile in enumerate(tiles):
             if tile.frame == number:
-                part = ids[tile.core]
-                region = part - first_id(tile, scene, SEGMENT_PX) + described["first"][place]
-                known = part >= 0
-                np.testing.assert_array_equal(
-                    labels[tile.core][known], clusters["labels"][region[known]]
-                )
+                mine = own_ids(ids, tile, scene)
+                first = first_id(tile, scene, SEGMENT_PX)
+                region = ids[mine] - first + described["first"][place]
+                np.testing.assert_array_equal(labels[mine], clusters["labels"][region])
 
 
 def test_the_reservoir_has_the_labels_of_its_pixels(scene: Scene, cut: RunDirectory) -> None:

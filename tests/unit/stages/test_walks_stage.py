@@ -51,8 +51,9 @@ def regions_of(joint: RunDirectory, scene: Scene, frame: int) -> NDArray[np.int6
     found = np.full(shape, -1)
     for number, tile in enumerate(scene_tiles(scene, SEGMENT_PX)):
         if tile.frame == frame:
-            part = ids[tile.core] - first_id(tile, scene, SEGMENT_PX) + first[number]
-            found[tile.core] = np.where(ids[tile.core] >= 0, part, -1)
+            start = first_id(tile, scene, SEGMENT_PX)
+            mine = (ids >= start) & (ids < start + SEGMENT_PX**2)
+            found[mine] = ids[mine] - start + first[number]
     return found
 
 
