@@ -8,7 +8,7 @@ of different frames can be compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,11 @@ class Projection:
     def components(self) -> int:
         """Number of scores."""
         return int(self.directions.shape[1])
+
+    def leading(self, components: int) -> Projection:
+        """Leave out all components but the first ones."""
+        kept = slice(components)
+        return replace(self, directions=self.directions[:, kept], variance=self.variance[kept])
 
     def matrix(self, group: int) -> Floats:
         """Give the matrix (band, component) by which centred spectra of a group become scores."""

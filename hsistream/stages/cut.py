@@ -22,6 +22,7 @@ from hsistream.sections import SegmentSection
 from hsistream.stages import Context, Needs, largest_tile, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
+from hsistream.stages.statistics import Constants
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.superpixels import load_segmenter
@@ -117,13 +118,16 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs; its tiles have a fixed size."""
     slots = Slots.of(config.segment)
     rows, columns = largest_tile(scene, slots.side_px)
+    strip = min(scene.chunk_px, scene.longest_side) * columns
     spectra = reservoir_pixels(scene, config) * scene.bands
     return Needs(
         tiles=len(slots.tiles(scene)),
         task={
-            **views_stage.view_bytes(scene, config, slots.side_px),
+            "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
+            "float32 rows and their features": 4 * views_stage.ROWS_AT_ONCE_BYTES,
+            "scores and picture": 6 * CHANNELS * rows * columns,
             "superpixels": PIXEL_BYTES * rows * columns,
-            "a slot": 12 * slots.side_px**2,
+            "a slot": 8 * slots.side_px**2,
         },
         driver={"spectra of the reservoir": spectra * (scene.itemsize + 8)},
         disk_bytes=2 * scene.pixels,
@@ -161,9 +165,7 @@ def _cut(
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
     how = read_table(run.table(TABLE))
-    constants = views_stage.load_constants(run, PICTURED, fingerprint)
-    scores = views_stage.window_scores(tile.frame, window, valid, scene, constants)
-    image = eight_bit(scores[:CHANNELS], how["low"], how["high"])
+    image = _picture(tile.frame, window, valid, scene, run, fingerprint)
     wanted = int(how["superpixels"]) * int(valid.sum()) / int(how["pixels"])
     index = load_segmenter(settings.name)(
         image, max(1, round(wanted)), valid=valid, **settings.options()
@@ -175,11 +177,30 @@ def _cut(
     )
 
 
+def _picture(
+    frame: int,
+    window: Window,
+    valid: NDArray[np.bool_],
+    scene: Scene,
+    run: RunDirectory,
+    fingerprint: str,
+) -> NDArray[np.uint8]:
+    """Make the picture (channel, y, x) of a window that is cut."""
+    how, constants = read_table(run.table(TABLE)), _constants(run, fingerprint)
+    scores = views_stage.window_scores(frame, window, valid, scene, constants)
+    return eight_bit(scores, how["low"], how["high"])
+
+
+def _constants(run: RunDirectory, fingerprint: str) -> Constants:
+    """Read the constants of the picture."""
+    return views_stage.load_constants(run, PICTURED, fingerprint).leading(CHANNELS)
+
+
 def _measure(context: Context) -> Table:
     """Find the range of each channel in the reservoir, which is all pixels of a small scene."""
-    constants = views_stage.load_constants(context.run, PICTURED, context.fingerprint)
+    constants = _constants(context.run, context.fingerprint)
     table = read_table(context.run.table(statistics_stage.RESERVOIR))
-    scores = views_stage.reservoir_scores(table, constants)[:CHANNELS]
+    scores = views_stage.reservoir_scores(table, constants)
     pixels = context.scene.valid_pixels
     return {
         "low": scores.min(axis=1),

@@ -98,6 +98,12 @@ class Constants:
             edge_scales=tuple(self.edge_scales[number] for number in kept),
         )
 
+    def leading(self, components: int) -> Constants:
+        """Leave out all components of each projection but the first ones."""
+        return replace(
+            self, projections=tuple(each.leading(components) for each in self.projections)
+        )
+
 
 def run(context: Context) -> None:
     """Measure the scene and fit the projections."""

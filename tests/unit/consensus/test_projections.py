@@ -317,3 +317,11 @@ def test_signs_are_fixed_by_the_largest_entry() -> None:
 )
 def test_the_edge_scale_is_a_positive_median(lengths: list[float], expected: float) -> None:
     assert edge_scale(np.array(lengths, float)) == expected
+
+
+def test_the_leading_scores_are_the_first_ones() -> None:
+    pixels = cube().reshape(BANDS, -1)
+    found = fit_z(moments(pixels), 20)
+    fewer = found.leading(3)
+    assert fewer.components == len(fewer.variance) == 3
+    np.testing.assert_allclose(fewer.scores(pixels, 0), found.scores(pixels, 0)[:3], atol=1e-12)
