@@ -10,7 +10,7 @@ side by side as tiles do, and are larger, so that no two tasks write one file.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,7 +164,7 @@ def _cut(
     valid = scene.valid(tile.frame, window)
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
-    how = read_table(run.table(TABLE))
+    how = _how(run, fingerprint)
     image = _picture(tile.frame, window, valid, scene, run, fingerprint)
     wanted = int(how["superpixels"]) * int(valid.sum()) / int(how["pixels"])
     index = load_segmenter(settings.name)(
@@ -186,9 +186,15 @@ def _picture(
     fingerprint: str,
 ) -> NDArray[np.uint8]:
     """Make the picture (channel, y, x) of a window that is cut."""
-    how, constants = read_table(run.table(TABLE)), _constants(run, fingerprint)
+    how, constants = _how(run, fingerprint), _constants(run, fingerprint)
     scores = views_stage.window_scores(frame, window, valid, scene, constants)
     return eight_bit(scores, how["low"], how["high"])
+
+
+@lru_cache(maxsize=4)
+def _how(run: RunDirectory, fingerprint: str) -> Table:
+    """Read how frames are cut once per process; the fingerprint tells runs apart."""
+    return read_table(run.table(TABLE))
 
 
 def _constants(run: RunDirectory, fingerprint: str) -> Constants:
