@@ -36,10 +36,10 @@ from hsistream.cli.arguments import (
     Threads,
     TilePx,
 )
+from hsistream.cli.classify import classify
 from hsistream.cli.process import settle
-from hsistream.cli.reporting import reporting
+from hsistream.cli.reporting import print_version, reporting
 from hsistream.errors import MemoryBudgetError, ResourceError, SceneError
-from hsistream.version import __version__
 
 app = typer.Typer(
     name="hsistream",
@@ -54,13 +54,6 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    """Print the version and stop."""
-    if wanted:
-        sys.stdout.write(f"hsistream {__version__}\n")
-        raise typer.Exit
-
-
 @app.callback()
 def options(
     version: Annotated[
@@ -68,7 +61,7 @@ def options(
         typer.Option(
             "--version",
             help="Print the version and stop.",
-            callback=_print_version,
+            callback=print_version,
             is_eager=True,
         ),
     ] = False,
@@ -292,6 +285,9 @@ def predict(
             opened, run, out, groups=groups, execution=execution, client=client, notify=notify
         )
     output.as_json(output.run_facts(done)) if json else output.run(done)
+
+
+app.command()(classify)
 
 
 @app.command()
