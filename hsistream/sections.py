@@ -241,13 +241,24 @@ class TransformerSection(Section):
     """Widths: few heads and a wide layer, or those of the published code."""
     window_px: Annotated[int, Field(ge=3, le=31)] = 9
     """Side of the window, odd."""
-    steps: Annotated[int, Field(ge=1, le=100_000)] = 300
-    batch: Annotated[int, Field(ge=2, le=4096)] = 64
+    steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """None: as many as see every label 50 times, but from 200 to 2,000."""
+    batch: Annotated[int, Field(ge=2, le=4096)] = 32
     """Pixels of a step; each class is as likely to be drawn as any other."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     clip: Annotated[float, Field(gt=0)] = 15.0
     """Largest norm of a gradient."""
+
+    def step_count(self, labels: int) -> int:
+        """Count the steps of a training on so many labels.
+
+        Examples
+        --------
+        >>> [TransformerSection().step_count(labels) for labels in (90, 300, 5000)]
+        [200, 468, 2000]
+        """
+        return self.steps or min(max(50 * labels // self.batch, 200), 2000)
 
     @model_validator(mode="after")
     def _window_is_odd(self) -> TransformerSection:

@@ -49,7 +49,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def toml_value(value: Any) -> str:
-    """Write one value as TOML."""
+    """Write one value as TOML; of a table, None is left out."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
@@ -57,6 +57,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        pairs = (f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items())
+        known = ((key, item) for key, item in value.items() if item is not None)
+        pairs = (f"{toml_value(key)} = {toml_value(item)}" for key, item in known)
         return "{" + ", ".join(pairs) + "}"
     return repr(value)

@@ -17,6 +17,7 @@ CLASSIFIERS: Mapping[str, str] = MappingProxyType(
     {
         "lda": "hsistream.classifiers.lda",
         "logistic": "hsistream.classifiers.logistic",
+        "transformer": "hsistream.classifiers.transformer",
     }
 )
 """Name of a classifier, as in ``classify.classifier``, to the module that holds it."""
