@@ -13,7 +13,7 @@ from hsistream import pipeline
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import Notify, ignore
-from hsistream.readers.labelled import read_labelled
+from hsistream.readers.label_sources import read_labelled
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages.divide import options_of

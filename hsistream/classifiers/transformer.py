@@ -211,7 +211,7 @@ def _train(
         tokens = network.stem(learner._standardised(squares[chosen])).flatten(2).swapaxes(1, 2)
         loss = fn.cross_entropy(network(tokens, random), torch.from_numpy(number[chosen]))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         nn.utils.clip_grad_norm_(network.parameters(), of.clip)
         optimiser.step()
         losses[step] = float(loss.detach())

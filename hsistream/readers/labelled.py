@@ -1,28 +1,20 @@
-"""Labelled pixels of a scene, from whatever file holds them.
-
-Only the labelled pixels are kept: their frame, row, column and class.
-"""
+"""Labelled pixels of a scene: frame, row, column and class of each, and of no others."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.errors import ConfigError, SceneError
-from hsistream.readers.labels import USUAL_KEY, Labels, read_labels
+from hsistream.errors import ConfigError
+from hsistream.readers.labels import USUAL_KEY, Labels
 from hsistream.scene.scene import Scene
 
 Indices = NDArray[np.int64]
-
-CLASSES_MOST = 1000
-"""More classes than this are a mistake: a column of numbers that are no classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,49 +73,6 @@ class Labelled:
         )
 
 
-def read_labelled(path: str | Path, scene: Scene, options: LabelOptions) -> Labelled:
-    """Read the labelled pixels of a scene.
-
-    Parameters
-    ----------
-    path : str or Path
-        A raster that :func:`hsistream.readers.labels.read_labels` reads, 0 =
-        unlabelled; points or polygons (GeoJSON, GeoPackage, shapefile); or a CSV of
-        places and classes.
-    scene : Scene
-        Whose pixels they are.
-    options : LabelOptions
-        How to read it.
-
-    Returns
-    -------
-    Labelled
-        Pixels with data or without. Those that have several classes are left out,
-        and counted in a note.
-
-    Raises
-    ------
-    SceneError
-        If the file cannot be read, or labels no pixel.
-    ConfigError
-        If the labels do not fit the frames.
-    """
-    place = Path(path)
-    if not place.exists():
-        raise SceneError(f"A file with labels is needed, but there is none at {place}.")
-    if options.frame is not None:
-        scene.frame_number(options.frame)
-    found = _source(place)(place, scene, options)
-    if not len(found.number):
-        raise SceneError(f"Labelled pixels are needed, but {place} labels no pixel of {scene.uri}.")
-    if len(found.names) > CLASSES_MOST:
-        raise ConfigError(
-            f"At most {CLASSES_MOST} classes can be told apart, but {place} has "
-            f"{len(found.names)}. Is it a file of labels, and {options.field!r} their field?"
-        )
-    return found
-
-
 def joined(
     frame: Indices, row: Indices, column: Indices, names: Sequence[str], notes: Sequence[str] = ()
 ) -> Labelled:
@@ -173,28 +122,6 @@ def _rank(name: str) -> tuple[bool, int, str]:
     return (False, int(name), "") if name.isdecimal() else (True, 0, name)
 
 
-def _of_rasters(path: Path, scene: Scene, options: LabelOptions) -> Labelled:
-    """Read labels from rasters on the grid of their frames."""
-    rasters = by_frame(scene, read_labels(path, options.key), options.frame, "labels")
-    places = [np.nonzero(values > 0) for values in rasters.values()]
-    row, column = (np.concatenate([each[axis] for each in places]) for axis in (0, 1))
-    numbers = [scene.frame_number(name) for name in rasters]
-    frame = np.repeat(numbers, [len(each[0]) for each in places])
-    classes = np.concatenate([values[values > 0] for values in rasters.values()])
-    return _of_numbers(frame, row, column, classes)
-
-
-def _of_numbers(
-    frame: Indices, row: Indices, column: Indices, classes: NDArray[np.integer[Any]]
-) -> Labelled:
-    """Take labels (pixel,) that are numbers, each of one pixel."""
-    known, number = np.unique(classes, return_inverse=True)
-    order = np.lexsort((column, row, frame))
-    frame, row, column = (each[order].astype(np.int64) for each in (frame, row, column))
-    names = tuple(str(each) for each in known)
-    return Labelled(frame, row, column, number.ravel()[order], names)
-
-
 def by_frame(
     scene: Scene, rasters: Mapping[str, Labels], frame: str | None, what: str = "truth"
 ) -> dict[str, Labels]:
@@ -230,14 +157,3 @@ def _check_shape(scene: Scene, name: str, reference: Labels, what: str) -> None:
             f"The {what} of {name} must be as large as the frame, {shape[0]} x {shape[1]} px "
             f"(y, x), but is {' x '.join(map(str, reference.shape))}."
         )
-
-
-Source = Callable[[Path, Scene, LabelOptions], Labelled]
-
-SOURCES: Mapping[str, str] = MappingProxyType({})
-"""Suffix to module of files that are no rasters."""
-
-
-def _source(path: Path) -> Source:
-    """Choose how a file is read."""
-    return _of_rasters

@@ -9,7 +9,8 @@ from hsistream.classifiers.splits import TEST, TRAIN, Labels, at_most, split
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import StageStarted, Warned
-from hsistream.readers.labelled import Labelled, LabelOptions, read_labelled
+from hsistream.readers.label_sources import read_labelled
+from hsistream.readers.labelled import Labelled, LabelOptions
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
 from hsistream.stages import Context, Needs
