@@ -21,7 +21,7 @@ from rasterio.warp import transform_geom
 from hsistream.errors import ConfigError, SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.labelled import Labelled, LabelOptions, joined
-from hsistream.readers.map_places import georeferenced, pixel_of, transform_of
+from hsistream.readers.map_places import georeferenced, grid_places, pixel_of, transform_of
 from hsistream.scene.scene import Scene
 
 STRIP_PX = 1024
@@ -147,8 +147,7 @@ def _pixels(
         yield row[inside], column[inside]
         return
     corners = np.array(list(_corners(geometry["coordinates"])))
-    back = ~transform_of(georeference)
-    columns, rows = back * (corners[:, 0], corners[:, 1])
+    rows, columns = grid_places(corners[:, 0], corners[:, 1], georeference)
     top, bottom = _span(rows, shape[0])
     left, right = _span(columns, shape[1])
     for first in range(top, bottom, STRIP_PX):

@@ -68,11 +68,18 @@ def pixel_of(
     inside : (place,) bool
         Whether a place lies in the frame.
     """
-    back = ~transform_of(georeference)
-    column, row = back.a * x + back.b * y + back.c, back.d * x + back.e * y + back.f
+    row, column = grid_places(x, y, georeference)
     known = np.isfinite(row) & np.isfinite(column)
     inside = known & (row >= 0) & (column >= 0) & (row < shape[0]) & (column < shape[1])
     return _whole(row, inside), _whole(column, inside), inside
+
+
+def grid_places(
+    x: Coordinates, y: Coordinates, georeference: Georeference
+) -> tuple[Coordinates, Coordinates]:
+    """Find rows and columns (place,) of map coordinates; whole ones are corners of pixels."""
+    back = ~transform_of(georeference)
+    return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
 
 
 def _whole(values: Coordinates, inside: NDArray[Any]) -> NDArray[np.int64]:
