@@ -77,7 +77,8 @@ def test_a_window_is_judged_as_its_squares_are(name: str) -> None:
     wanted = ~np.isnan(values[0])
     wanted[::2] = False
     seen = padded(values, reach)
-    squares = cut_squares(seen, *np.nonzero(wanted), reach)
+    row, column = np.nonzero(wanted)
+    squares = cut_squares(seen, row, column, reach)
     expected = fitted.judge(squares)
     assert np.isfinite(expected).all()
     np.testing.assert_allclose(fitted.judge_window(seen, wanted), expected, atol=2e-4)

@@ -22,7 +22,7 @@ def lesson(classes: int, pixels: int = 60) -> Lesson:
 
 def shares(logits: np.ndarray) -> np.ndarray:
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -31,7 +31,7 @@ def asked(name: SplitName = "blocks", **settings: object) -> ClassifySection:
 
 
 def counts(labels: Labels, roles: NDArray[np.uint8], role: int) -> list[int]:
-    return np.bincount(labels.number[roles == role], minlength=3).tolist()
+    return [int(each) for each in np.bincount(labels.number[roles == role], minlength=3)]
 
 
 @pytest.mark.parametrize("name", list(SPLITS))

@@ -28,7 +28,7 @@ DRIVERS = {".geojson": "GeoJSON", ".gpkg": "GPKG", ".shp": "ESRI Shapefile"}
 @pytest.fixture
 def truth() -> dict[str, NDArray[np.uint8]]:
     """Some labels of both frames of the shared scene, three classes."""
-    found = {}
+    found: dict[str, NDArray[np.uint8]] = {}
     for name, shape in (("frame0", (50, 70)), ("frame1", (33, 48))):
         random = np.random.default_rng(len(found))
         labels = random.integers(1, 4, shape).astype(np.uint8)
@@ -85,7 +85,7 @@ def same(first: Labelled, other: Labelled) -> bool:
 def test_labels_are_sorted_by_place_and_numbered_by_class(
     scene: Scene, truth: dict[str, NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "labels.npz", **truth)
+    np.savez(tmp_path / "labels.npz", frame0=truth["frame0"], frame1=truth["frame1"])
     found = read_labelled(tmp_path / "labels.npz", scene, LabelOptions())
     frames = [frame.name for frame in scene.frames]
     mine = [
@@ -99,7 +99,7 @@ def test_labels_are_sorted_by_place_and_numbered_by_class(
 def test_pixels_of_a_csv_are_those_of_the_raster(
     scene: Scene, truth: dict[str, NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "labels.npz", **truth)
+    np.savez(tmp_path / "labels.npz", frame0=truth["frame0"], frame1=truth["frame1"])
     rows = [(name, column, row, each) for name, row, column, each in reversed(places(truth))]
     path = write_csv(tmp_path / "labels.csv", ("frame", "x", "y", "class"), rows)
     raster = read_labelled(tmp_path / "labels.npz", scene, LabelOptions())
@@ -110,7 +110,7 @@ def test_pixels_of_a_csv_are_those_of_the_raster(
 def test_coordinates_of_a_csv_are_those_of_the_raster(
     scene: Scene, truth: dict[str, NDArray[np.uint8]], tmp_path: Path, degrees: bool
 ) -> None:
-    np.savez(tmp_path / "labels.npz", **truth)
+    np.savez(tmp_path / "labels.npz", frame0=truth["frame0"], frame1=truth["frame1"])
     rows = []
     for name, row, column, each in places(truth):
         x, y = coordinates(scene, name, row + 0.4, column + 0.7)
@@ -135,7 +135,7 @@ def test_points_are_those_of_the_raster(scene: Scene, tmp_path: Path, suffix: st
         if suffix == ".geojson":
             [x], [y] = to_system(system(scene), crs, [x], [y])
         points.append(shapely.Point(x, y))
-    names = labels[labels > 0].astype(np.int32)
+    names = labels[labels > 0].astype(np.int32).tolist()
     path = write_shapes(tmp_path / f"labels{suffix}", points, names, crs)
     options = LabelOptions(frame="frame0")
     raster = read_labelled(tmp_path / "labels.npy", scene, options)
