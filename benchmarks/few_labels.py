@@ -1,7 +1,7 @@
 """Classify from few labels, honestly: python benchmarks/few_labels.py [--heads lda logistic].
 
 For every scene, number of labels and split by blocks, each head learns from the same
-labels in each feature, and is tested on the same pixels, at least GAP_PX from all that
+labels in each feature, and is tested on the same pixels, at least APART_PX from all that
 it has learnt from. Scenes are ``<name>.npz`` files with a ``gt`` array in the folder
 HSISTREAM_DATA. Prints one Markdown table per head: overall accuracy in percent, mean
 over splits, and the paired difference to raw spectra in the same head with its standard
@@ -36,7 +36,7 @@ from hsistream.stages.gather import cut_squares
 
 SCENES = ("salinas150", "enmap_potsdam", "muufl90", "salinasA")
 PLAIN = ("raw", "pca", "mnf", "mean5")
-GAP_PX = 15
+APART_PX = 15
 """So far that nothing that a window of 9 px sees of 5 x 5 means is seen on both sides."""
 TESTED = 3000
 """Pixels of a test, at most: a seeded sample of larger ones."""
@@ -80,7 +80,7 @@ def scene_scores(
             for head in asked.heads:
                 settings = section(path, head, count)
                 for seed in range(asked.splits):
-                    roles = split(labels, settings, GAP_PX, seed)
+                    roles = split(labels, settings, APART_PX, seed)
                     oa = accuracy(values, labels, roles, settings, seed)
                     yield f"{name} {count} {feature}", head, oa
         spent_s = time.monotonic() - started

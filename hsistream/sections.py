@@ -300,7 +300,7 @@ class ClassifySection(Section):
     """Side of the blocks of a frame that are learnt from or tested as a whole."""
     block_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
     """Share of the blocks that are learnt from."""
-    gap_px: Annotated[int, Field(ge=0, le=8192)] | None = None
+    apart_px: Annotated[int, Field(ge=0, le=8192)] | None = None
     """Least distance of pixels of the test from those of the training, for ``blocks``; None: so far
     that nothing that is looked at for one is looked at for the other."""
     most: Annotated[int, Field(ge=1, le=100_000)] = 500

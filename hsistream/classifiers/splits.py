@@ -36,7 +36,7 @@ class Labels:
     number: Indices
 
 
-def split(labels: Labels, settings: ClassifySection, gap_px: int, seed: int) -> NDArray[np.uint8]:
+def split(labels: Labels, settings: ClassifySection, apart_px: int, seed: int) -> NDArray[np.uint8]:
     """Divide labels into those that are learnt from, those that are tested, and others.
 
     Parameters
@@ -45,7 +45,7 @@ def split(labels: Labels, settings: ClassifySection, gap_px: int, seed: int) -> 
         Of a whole scene.
     settings : ClassifySection
         How to divide them.
-    gap_px : int
+    apart_px : int
         Least distance, along rows or columns, of pixels of the two sides that lie
         in one frame, for blocks.
     seed : int
@@ -59,7 +59,7 @@ def split(labels: Labels, settings: ClassifySection, gap_px: int, seed: int) -> 
         not tested.
     """
     random = np.random.default_rng((seed, len(labels.number)))
-    return SPLITS[settings.split](labels, settings, gap_px, random)
+    return SPLITS[settings.split](labels, settings, apart_px, random)
 
 
 def least_distance_px(labels: Labels, roles: NDArray[np.uint8]) -> float:
@@ -102,7 +102,7 @@ def _allowed(wanted: int, there: int) -> int:
 
 
 def _random(
-    labels: Labels, settings: ClassifySection, _gap_px: int, random: np.random.Generator
+    labels: Labels, settings: ClassifySection, _apart_px: int, random: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Learn from some labels of each class, wherever they lie."""
     chosen = chosen_of_each(labels.number, settings.per_class, random)
@@ -110,7 +110,7 @@ def _random(
 
 
 def _fraction(
-    labels: Labels, settings: ClassifySection, _gap_px: int, random: np.random.Generator
+    labels: Labels, settings: ClassifySection, _apart_px: int, random: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Learn from a share of the labels of each class, wherever they lie."""
     chosen = chosen_of_each(labels.number, float(settings.fraction), random)
@@ -118,7 +118,7 @@ def _fraction(
 
 
 def _blocks(
-    labels: Labels, settings: ClassifySection, gap_px: int, random: np.random.Generator
+    labels: Labels, settings: ClassifySection, apart_px: int, random: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Learn from some labels of each class in some of the blocks; test those of the others."""
     places = np.stack([labels.frame, labels.row, labels.column], axis=1)
@@ -131,7 +131,7 @@ def _blocks(
         candidates = random.permutation(own[labels.number[own] == each])
         train[candidates[: settings.per_class]] = True
     test = ~inside & np.isin(labels.number, labels.number[train])
-    test[test] = _distance_px(labels, train, test) >= gap_px
+    test[test] = _distance_px(labels, train, test) >= apart_px
     return np.where(train, TRAIN, np.where(test, TEST, UNUSED)).astype(np.uint8)
 
 

@@ -24,6 +24,7 @@ from hsistream.cli.arguments import (
     MaxTrainMinutes,
     Memory,
     Method,
+    PlannedLabels,
     RunArgument,
     RunOption,
     SceneArgument,
@@ -149,6 +150,7 @@ def plan(
     config: ConfigFile = None,
     settings: Settings = None,
     statistics: StatisticsBy = None,
+    labels: PlannedLabels = None,
     device: DeviceName = Device.auto,
     scheduler: Scheduler = "none",
     tile: TilePx = None,
@@ -165,13 +167,14 @@ def plan(
     from hsistream.cli import output, request
     from hsistream.scene.scene import Scene
 
-    options = {"cluster.clusters": clusters, "statistics.by": statistics}
+    options = {"cluster.clusters": clusters, "statistics.by": statistics, "classify.labels": labels}
     asked = request.config(method, config, options, settings)
     execution = request.execution(tile, scheduler, threads, memory, device.value)
     opened = Scene.open(scene)
+    asked = request.counted(opened, asked)
     found = planning.plan(opened, asked, execution, run)
     times = None
-    if found.fits and not no_time:
+    if found.fits and not no_time and asked.classify is None:
         try:
             times = estimate_times(opened, asked, execution)
         except (MemoryBudgetError, ResourceError, SceneError) as error:  # of a cut, not the scene

@@ -137,3 +137,7 @@ LabelsFile = Annotated[
         ".csv of x, y, class.",
     ),
 ]
+PlannedLabels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="Plan a map of these labels; its time is not estimated."),
+]

@@ -91,7 +91,7 @@ def classify(
     from hsistream.scene.scene import Scene
 
     options = {
-        "classify.labels": str(labels),
+        "classify.labels": labels,
         "classify.features": features and features.split("+"),
         "classify.classifier": classifier,
         "classify.split": split,

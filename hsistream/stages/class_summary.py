@@ -29,7 +29,7 @@ def classification_summary(run: RunDirectory) -> ClassificationSummary | None:
         names=tuple(places["names"].tolist()),
         features=" + ".join(settings.features),
         classifier=settings.classifier,
-        split=describe_split(settings, int(places["gap_px"])),
+        split=describe_split(settings, int(places["apart_px"])),
         labelled=np.bincount(places["number"], minlength=count),
         learnt=np.bincount(places["number"][places["final"]], minlength=count),
         confusion=scores["confusion"],
@@ -45,7 +45,7 @@ def named(summaries: Sequence[ClusterSummary], names: Sequence[str]) -> tuple[Cl
     return tuple(replace(each, name=names[each.label]) for each in summaries)
 
 
-def describe_split(settings: ClassifySection, gap_px: int) -> str:
+def describe_split(settings: ClassifySection, apart_px: int) -> str:
     """Say in words how labels were divided into what is learnt from and what is tested."""
     each = f"{settings.per_class} labels of each class"
     if settings.split == "fraction":
@@ -54,5 +54,5 @@ def describe_split(settings: ClassifySection, gap_px: int) -> str:
         return f"{each}, wherever they lie"
     return (
         f"{each} in {settings.block_share:.0%} of the blocks of {settings.block_px} px; tested in "
-        f"the others, at least {gap_px} px from all that was learnt from"
+        f"the others, at least {apart_px} px from all that was learnt from"
     )

@@ -117,19 +117,19 @@ def divided(labels: Labelled, context: Context) -> NDArray[np.uint8]:
     """
     config = context.config
     settings, plain = asked(config), plain_labels(labels)
-    gap_px = gap(config)
+    apart_px = apart(config)
     found = np.zeros((settings.splits, len(labels.number)), np.uint8)
     for number in range(settings.splits):
-        found[number] = split(plain, settings, gap_px, config.seed + number)
+        found[number] = split(plain, settings, apart_px, config.seed + number)
         if not (found[number] == TEST).any():
-            raise ConfigError(_no_test(settings, gap_px))
+            raise ConfigError(_no_test(settings, apart_px))
     return found
 
 
-def gap(config: RunConfig) -> int:
+def apart(config: RunConfig) -> int:
     """Least distance of test and training in a split by blocks, px."""
     settings = asked(config)
-    return seen_px(config) if settings.gap_px is None else settings.gap_px
+    return seen_px(config) if settings.apart_px is None else settings.apart_px
 
 
 def plain_labels(labels: Labelled) -> Labels:
@@ -137,12 +137,12 @@ def plain_labels(labels: Labelled) -> Labels:
     return Labels(labels.frame, labels.row, labels.column, labels.number)
 
 
-def _no_test(settings: ClassifySection, gap_px: int) -> str:
+def _no_test(settings: ClassifySection, apart_px: int) -> str:
     """Say why a split has nothing to test, and what would help."""
     if settings.split == "blocks":
         return (
-            f"Labels to test are needed, but none lies {gap_px} px from all that are learnt from. "
-            f"Use larger or fewer blocks (--set classify.block_px, classify.block_share), a "
+            f"Labels to test are needed, but none lies {apart_px} px from all that are learnt "
+            f"from. Use larger or fewer blocks (--set classify.block_px, classify.block_share), a "
             f"smaller window, or --split random."
         )
     return (
@@ -182,5 +182,5 @@ def _roles(
         "roles": splits,
         "final": final,
         "learnt": learnt,
-        "gap_px": np.asarray(gap(context.config)),
+        "apart_px": np.asarray(apart(context.config)),
     }

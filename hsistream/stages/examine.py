@@ -33,7 +33,7 @@ from hsistream.stages.learn import Judge, load_judges
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, size
 
-TABLE = "scores"
+TABLE = "examined"
 
 BINS = 10
 """Steps of probability in which it is measured how often a class was right."""

@@ -42,7 +42,7 @@ MAP = "map"
 TEMPERATURE, LOSSES, MARK = "temperature", "losses", "fingerprint"
 """Arrays of a file beside what a classifier has learnt."""
 
-CLASSIFIER_BYTES = 32 * 2**20
+CLASSIFIER_BYTES = 8 * 2**20
 """Disk of one classifier, generously."""
 
 

@@ -338,7 +338,7 @@ CLASSIFY = (
         version=1,
         needs=("learn",),
         sections=(),
-        writes=("scores.npz",),
+        writes=("examined.npz",),
         run=examine.run,
         estimate=examine.estimate,
     ),

@@ -37,7 +37,7 @@ from tests.laws.results import differing, layer, pixel_bytes
 
 EXECUTION = Execution(tile_px=32, threads=2)
 FEW = (("classify.splits", 2), ("classify.per_class", 8))
-BLOCKS = (("classify.split", "blocks"), ("classify.block_px", 12), ("classify.gap_px", 3))
+BLOCKS = (("classify.split", "blocks"), ("classify.block_px", 12), ("classify.apart_px", 3))
 SMALL = {"window_px": 3, "steps": 12, "batch": 8}
 
 Classified = Callable[..., RunDirectory]
@@ -216,7 +216,7 @@ def test_blocks_keep_all_that_is_looked_at_apart(classified: Classified, scene: 
     places = Labels(
         *(table[name].astype(np.int64) for name in ("frame", "row", "column", "number"))
     )
-    assert table["gap_px"] == 9
+    assert table["apart_px"] == 9
     for roles in table["roles"]:
         assert {TRAIN, TEST} <= set(roles.tolist())
         assert least_distance_px(places, roles) >= 9

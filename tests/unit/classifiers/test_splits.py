@@ -68,17 +68,17 @@ def test_a_class_of_few_labels_keeps_half_of_them_for_the_test(
 
 
 @given(
-    gap_px=st.integers(0, 15),
+    apart_px=st.integers(0, 15),
     block_px=st.integers(4, 30),
     frames=st.integers(1, 2),
     seed=st.integers(0, 99),
 )
-def test_no_tested_pixel_is_nearer_than_the_gap_to_one_that_is_learnt_from(
-    gap_px: int, block_px: int, frames: int, seed: int
+def test_no_tested_pixel_is_nearer_than_asked_to_one_that_is_learnt_from(
+    apart_px: int, block_px: int, frames: int, seed: int
 ) -> None:
     labels = field((50, 40), frames=frames)
-    roles = split(labels, asked(block_px=block_px, per_class=4), gap_px, seed)
-    assert least_distance_px(labels, roles) >= gap_px
+    roles = split(labels, asked(block_px=block_px, per_class=4), apart_px, seed)
+    assert least_distance_px(labels, roles) >= apart_px
 
 
 @pytest.mark.parametrize("reach", [3, 6])
