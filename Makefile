@@ -38,6 +38,7 @@ bench: $(STAMP)  ## quality and speed tables; needs HSISTREAM_DATA for the first
 	$(BIN)/python benchmarks/masked.py
 	$(BIN)/python benchmarks/superpixels.py
 	$(BIN)/python benchmarks/diffusion_choices.py
+	$(BIN)/python benchmarks/few_labels.py --with-raw
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -13,6 +13,7 @@ from hsistream.version import __version__
 
 if TYPE_CHECKING:
     from hsistream.calibration import estimate_times
+    from hsistream.classification import classify
     from hsistream.config import Execution, RunConfig
     from hsistream.evaluation import evaluate
     from hsistream.pipeline import relabel, run
@@ -35,6 +36,7 @@ __all__ = [
     "Tile",
     "TileGrid",
     "__version__",
+    "classify",
     "connect",
     "estimate_times",
     "evaluate",
@@ -54,6 +56,7 @@ _HOME = {
     "Scene": "scene.scene",
     "Tile": "tiles",
     "TileGrid": "tiles",
+    "classify": "classification",
     "connect": "runtime.cluster",
     "estimate_times": "calibration",
     "evaluate": "evaluation",

@@ -6,7 +6,6 @@ in an Execution may. Both are checked here, once, at the door.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
@@ -19,8 +18,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
 from hsistream.network_sections import EncoderSection, TrainingSection
-from hsistream.presets import PRESETS
+from hsistream.presets import presets_of
 from hsistream.sections import (
+    ClassifySection,
     ClusterSection,
     CodebooksSection,
     ErsSection,
@@ -32,8 +32,12 @@ from hsistream.sections import (
     StatisticsSection,
     ViewsSection,
 )
+from hsistream.trees import flat, key_path, merged, nested, toml_value
 
 GIB = 2**30
+
+PROJECTION_OF = {"pca": "z", "mean5": "z", "mnf": "mnf"}
+"""Features of a classifier that are scores, to their projection."""
 
 
 class RunConfig(Section):
@@ -51,6 +55,7 @@ class RunConfig(Section):
     encoder: EncoderSection | None = None
     training: TrainingSection = TrainingSection()
     learnt: LearntSection | None = None
+    classify: ClassifySection | None = None
 
     @field_validator("segment", mode="before")
     @classmethod
@@ -60,8 +65,9 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _method_is_known(self) -> RunConfig:
-        if self.method not in PRESETS:
-            raise ValueError(f"method {self.method!r} is not one of {', '.join(PRESETS)}")
+        known = presets_of(self.classify is not None)
+        if self.method not in known:
+            raise ValueError(f"method {self.method!r} is not one of {', '.join(known)}")
         self._check_encoder()
         if self.kmeans and self.cluster.clusters is None:
             raise ValueError(
@@ -71,6 +77,13 @@ class RunConfig(Section):
 
     def _check_encoder(self) -> None:
         """Refuse a network that nothing uses, and a use without a network."""
+        if self.classify is not None:
+            if ("latents" in self.classify.features) != (self.encoder is not None):
+                raise ValueError(
+                    "a network and its latents belong together: set encoder.name (--method dgc), "
+                    'and have "latents" among classify.features (--features)'
+                )
+            return
         if self.cluster.head == "prototypes" and self.encoder is None:
             raise ValueError('cluster.head = "prototypes" needs a network: set encoder.name')
         unused = self.cluster.head == "consensus" and self.encoder and not self.views.latents
@@ -88,7 +101,7 @@ class RunConfig(Section):
     @property
     def kmeans(self) -> bool:
         """Whether a single codebook is the whole method."""
-        if self.cluster.head != "consensus":
+        if self.cluster.head != "consensus" or self.classify is not None:
             return False
         books = len(self.codebooks.multiples) * self.codebooks.draws
         return len(self.views.names) * books == 1
@@ -96,16 +109,21 @@ class RunConfig(Section):
     @property
     def has_superpixels(self) -> bool:
         """Whether frames are cut into superpixels."""
-        return self.cluster.head in ("diffusion", "joint")
+        return self.classify is None and self.cluster.head in ("diffusion", "joint")
 
     @property
     def has_codebooks(self) -> bool:
         """Whether codebooks are learnt from views."""
-        return self.cluster.head in ("consensus", "joint")
+        return self.classify is None and self.cluster.head in ("consensus", "joint")
 
     @property
     def projected(self) -> ViewsSection:
         """What spectra are projected to: by unit-norm spectra, superpixels are cut."""
+        if self.classify is not None:
+            used = {PROJECTION_OF.get(name) for name in self.classify.features}
+            return self.views.model_copy(
+                update={"spectral": tuple(name for name in ("z", "mnf") if name in used)}
+            )
         names = self.views.spectral if self.has_codebooks or not self.has_superpixels else ()
         if self.has_superpixels and "l2" not in names:
             names = (*names, "l2")
@@ -140,15 +158,20 @@ class RunConfig(Section):
             If a key is unknown, a value is not allowed, or the file cannot be read.
         """
         from_file = _read_toml(Path(file)) if file else {}
-        name = dict(settings).get("method") or method or from_file.get("method", "consensus")
-        if name not in PRESETS:
+        classify = "classify" in from_file or any(
+            key_path(key)[0] == "classify" for key, _ in settings
+        )
+        known = presets_of(classify)
+        usual = next(iter(known))
+        name = dict(settings).get("method") or method or from_file.get("method", usual)
+        if name not in known:
             raise ConfigError(
-                f"--method must be one of {', '.join(PRESETS)}, but is {name!r}. "
+                f"--method must be one of {', '.join(known)}, but is {name!r}. "
                 f"See: hsistream methods"
             )
-        tree = _merge(PRESETS[name]["settings"], from_file | {"method": name})
+        tree = merged(known[name]["settings"], from_file | {"method": name})
         for key, value in settings:
-            tree = _merge(tree, _nested(_path(key), value))
+            tree = merged(tree, nested(key_path(key), value))
         return cls.check(tree)
 
     @classmethod
@@ -202,15 +225,16 @@ class RunConfig(Section):
         for key, value in self.model_dump(mode="json").items():
             if isinstance(value, dict):
                 known = ((name, each) for name, each in value.items() if each is not None)
-                sections += ["", f"[{key}]", *(f"{n} = {_toml_value(v)}" for n, v in known)]
+                sections += ["", f"[{key}]", *(f"{n} = {toml_value(v)}" for n, v in known)]
             elif value is not None:
-                plain.append(f"{key} = {_toml_value(value)}")
+                plain.append(f"{key} = {toml_value(value)}")
         return "\n".join([*plain, *sections]) + "\n"
 
     def differences(self, other: RunConfig) -> list[str]:
         """List the settings in which two configurations differ, as ``key: mine, not theirs``."""
-        mine, theirs = _flat(self.model_dump(mode="json")), _flat(other.model_dump(mode="json"))
-        keys = sorted((mine.keys() | theirs.keys()) - {"learnt.run"})  # an address
+        mine, theirs = flat(self.model_dump(mode="json")), flat(other.model_dump(mode="json"))
+        addresses = {"learnt.run", "classify.labels"}
+        keys = sorted((mine.keys() | theirs.keys()) - addresses)
         return [
             f"{key} = {mine.get(key)!r} there, {theirs.get(key)!r} here"
             for key in keys
@@ -317,58 +341,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _path(key: str) -> list[str]:
-    """Split a dotted key by the rules of TOML: ``views.weights."mnf.edge"`` has three parts."""
-    try:
-        tree = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"--set needs section.key=value, but the key is {key!r}.") from error
-    path: list[str] = []
-    while isinstance(tree, dict):
-        [(name, tree)] = tree.items()
-        path.append(name)
-    return path
-
-
-def _nested(keys: list[str], value: Any) -> dict[str, Any]:
-    """Turn a dotted key into nested tables."""
-    return {keys[0]: _nested(keys[1:], value) if keys[1:] else value}
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Overlay one tree on another."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested tables to dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
-def _toml_value(value: Any) -> str:
-    """Write one value as TOML."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    if isinstance(value, dict):
-        pairs = (f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items())
-        return "{" + ", ".join(pairs) + "}"
-    return repr(value)
 
 
 def _explain(error: ValidationError) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError
+from hsistream.errors import DamagedError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
+from hsistream.readers.labelled import by_frame
 from hsistream.report.export import write_geotiff
 from hsistream.report.palette import palette
 from hsistream.report.scores import Contingency, Matching, Scores, score_table
@@ -27,9 +28,6 @@ from hsistream.stores.raster import RasterStore
 from hsistream.tiles import TileGrid
 
 TILE_PX = 2048
-
-USUAL_KEY = "gt"
-"""Name under which files of one cube and its truth keep the truth."""
 
 
 def evaluate(
@@ -71,7 +69,7 @@ def evaluate(
     """
     run, scene = _open(directory)
     table = Contingency.empty()
-    for name, reference in _by_frame(scene, truth, frame).items():
+    for name, reference in by_frame(scene, truth, frame).items():
         table += _frame_table(run, name, reference)
     if not table.pixels:
         raise SceneError("Labelled pixels are needed, but the truth is 0 everywhere.")
@@ -93,37 +91,6 @@ def _open(directory: str | Path) -> tuple[RunDirectory, Scene]:
     scene = Scene.open(manifest.scene_uri)
     RasterStore(run.labels_uri).check_complete(scene.frames, LABELS)
     return run, scene
-
-
-def _by_frame(
-    scene: Scene, truth: Mapping[str, NDArray[np.integer[Any]]], frame: str | None
-) -> dict[str, NDArray[np.integer[Any]]]:
-    """Match the arrays of a truth to the frames of a scene, by name or because there is one."""
-    names = [each.name for each in scene.frames] if frame is None else [frame]
-    for name in names:
-        scene.frame_number(name)
-    found = {name: truth[name] for name in names if name in truth}
-    if not found and len(names) == 1 and (len(truth) == 1 or USUAL_KEY in truth):
-        found = {names[0]: truth.get(USUAL_KEY, next(iter(truth.values())))}
-    if not found:
-        raise ConfigError(
-            f"The truth must name its frames or hold one array for one frame, but it holds "
-            f"{', '.join(sorted(truth)[:8])} and the frames are {', '.join(names[:8])}. Use --key "
-            f"to choose an array and --frame to choose a frame."
-        )
-    for name, reference in found.items():
-        _check_shape(scene, name, reference)
-    return found
-
-
-def _check_shape(scene: Scene, name: str, reference: NDArray[np.integer[Any]]) -> None:
-    """Refuse a truth of another size."""
-    shape = scene.frames[scene.frame_number(name)].shape
-    if reference.shape != shape:
-        raise ConfigError(
-            f"The truth of {name} must be as large as the frame, {shape[0]} x {shape[1]} px "
-            f"(y, x), but is {' x '.join(map(str, reference.shape))}."
-        )
 
 
 def _frame_table(run: RunDirectory, name: str, reference: NDArray[np.integer[Any]]) -> Contingency:

@@ -134,6 +134,10 @@ GROWTH: Mapping[str, Callable[[Load], Amounts]] = MappingProxyType(
         "assign": _tiles("assign"),
         "cluster": lambda load: (load.reservoir, *_nodes(load)),
         "label": _tiles("label"),
+        "divide": lambda load: (load.pixels,),
+        "gather": _tiles("gather"),
+        "learn": lambda _: (),
+        "examine": _tiles("examine"),
         "sample": lambda load: (load.pixels, load.reservoir),
         "report": lambda load: (load.shown, load.reservoir),
     }

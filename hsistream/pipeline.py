@@ -151,6 +151,7 @@ def stage_marks(identity: str, config: RunConfig) -> Iterator[str]:
     values = config.model_dump(mode="json")
     values["projected"] = config.projected.model_dump(mode="json")
     values["learnt"] = config.learnt and config.learnt.fingerprint
+    values["classify"] = config.classify and config.classify.model_dump(exclude={"labels"})
     for stage in stream(config):
         asked = {section: values[section] for section in stage.sections}
         below = [known[name] for name in stage.needs if name in known] or [identity]
@@ -161,9 +162,13 @@ def stage_marks(identity: str, config: RunConfig) -> Iterator[str]:
 def default_directory(scene: Scene, config: RunConfig) -> Path:
     """Name a run directory beside the scene: the same for the same request, else another."""
     uri = Path(scene.uri)
-    clusters = config.cluster.clusters
+    clusters, classify = config.cluster.clusters, config.classify
     parts = [config.method, f"k{clusters}" if clusters else "auto"]
-    asked = [config.model_dump(mode="json", exclude={"learnt"}), scene.identity]
+    asked: list[Any] = [config.model_dump(mode="json", exclude={"learnt", "classify"})]
+    asked.append(scene.identity)
+    if classify is not None:
+        parts[1] = classify.classifier
+        asked.append(classify.model_dump(mode="json", exclude={"labels"}))
     if config.learnt is not None:
         parts += ["by", Path(config.learnt.run).name]
         asked.append(config.learnt.fingerprint)

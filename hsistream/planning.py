@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from hsistream.classifiers import load_classifier
 from hsistream.config import GIB, Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
 from hsistream.methods import choose_device, load_method
@@ -164,6 +165,8 @@ def _nearest(plans: Sequence[Plan], config: RunConfig) -> Fit:
 
 def _lowered_by(stage: str, config: RunConfig) -> str:
     """Name the setting by which a stage needs less memory."""
+    if stage in ("gather", "learn"):
+        return "classify.most"
     if stage in ("cut", "segment", "describe"):
         return "segment.tile_px"
     if stage == "walks" or (stage == "cluster" and config.cluster.head == "diffusion"):
@@ -235,11 +238,19 @@ def _check_device(config: RunConfig, execution: Execution) -> None:
     if config.encoder is not None:
         choose_device(execution.device)
         load_method(config.encoder.name)
-    elif execution.device == "cuda":
+    if config.classify is not None:
+        load_classifier(config.classify.classifier)
+    if config.encoder is None and execution.device == "cuda":
         raise ConfigError(
             f"--device cuda is for methods with a network, but {config.method} has none. Leave "
             f"--device out."
         )
+
+
+def _needs_torch(config: RunConfig) -> bool:
+    """Tell whether a network makes latents, or classes."""
+    classifier = config.classify and config.classify.classifier
+    return config.encoder is not None or classifier == "transformer"
 
 
 def _plan(
@@ -253,7 +264,7 @@ def _plan(
     """Plan with one tile size and number of workers."""
     tile_px = _fitting(tile_px, scene)
     processes = 1 + (workers if execution.scheduler != "none" else 0)
-    late = LATE_BYTES + (NETWORK_BYTES if config.encoder else 0)
+    late = LATE_BYTES + (NETWORK_BYTES if _needs_torch(config) else 0)
     reserved = (resident_bytes() + late) * processes
     stages = []
     for stage in stream(config):

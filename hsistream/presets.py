@@ -102,3 +102,51 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """The named choices of ``--method``: a summary, and the settings that differ from the defaults."""
+
+
+_FEATURES: Mapping[str, Mapping[str, Any]] = {
+    "raw": {
+        "summary": "standardised spectra (default)",
+        "settings": {"classify": {"features": ["raw"]}},
+    },
+    "pca": {
+        "summary": "20 principal components of standardised spectra",
+        "settings": {"classify": {"features": ["pca"]}, "views": {"z_components": 20}},
+    },
+    "mnf": {
+        "summary": "20 minimum noise fractions",
+        "settings": {"classify": {"features": ["mnf"]}, "views": {"mnf_components": 20}},
+    },
+    "mean5": {
+        "summary": "the mean of 20 principal components over 5 x 5 px",
+        "settings": {"classify": {"features": ["mean5"]}, "views": {"z_components": 20}},
+    },
+}
+
+
+def _of_network(preset: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Classify by the latents of the network of a preset, trained as there."""
+    trained = {name: preset[name] for name in ("encoder", "training") if name in preset}
+    return {**trained, "classify": {"features": ["latents"]}}
+
+
+CLASSIFY_PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        **_FEATURES,
+        **{
+            name: {
+                "summary": f"latents of the network {name}",
+                "settings": _of_network(preset["settings"]),
+            }
+            for name, preset in PRESETS.items()
+            if preset["settings"].get("encoder", {}).get("name") == name
+        },
+    }
+)
+"""The named choices of ``--method`` for maps of classes: features of single pixels, and the
+latents of every network that has a preset of its own name."""
+
+
+def presets_of(classify: bool) -> Mapping[str, Mapping[str, Any]]:
+    """Give the presets of maps of classes, or of clusters."""
+    return CLASSIFY_PRESETS if classify else PRESETS

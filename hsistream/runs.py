@@ -32,6 +32,7 @@ LATENTS = "latents"
 INDEX = "index"
 SUPERPIXELS = "superpixels"
 CUTS = "cuts"
+PROBABILITY = "probability"
 
 NO_LABEL = 65535
 """Label of a pixel without data."""
@@ -123,6 +124,11 @@ class RunDirectory:
     def checkpoint_path(self) -> Path:
         """The folder of the network's weights."""
         return self.path / "checkpoint"
+
+    @property
+    def classifiers_path(self) -> Path:
+        """The folder of what was learnt from labels: for every split, and for the map."""
+        return self.path / "classifiers"
 
     @property
     def report_path(self) -> Path:

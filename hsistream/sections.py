@@ -10,6 +10,9 @@ SpectralName = Literal["z", "l2", "mnf", "latents"]
 SpatialName = Literal["plain", "gaussian", "edge"]
 GroupBy = Literal["scene", "frame", "group"]
 IlluminationName = Literal["none", "snv", "snv+brightness", "l2", "l2+brightness", "continuum"]
+FeatureName = Literal["raw", "pca", "mnf", "mean5", "latents"]
+ClassifierName = Literal["lda", "logistic", "transformer"]
+SplitName = Literal["random", "fraction", "blocks"]
 HeadName = Literal["consensus", "prototypes", "diffusion", "joint"]
 Temperature = Annotated[float, Field(gt=0, le=10)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -237,3 +240,102 @@ class LearntSection(Section):
     """Directory of that run: an address, which changes no result."""
     fingerprint: str
     """Hash of the files that it has learnt."""
+
+
+class TransformerSection(Section):
+    """The classifier that looks at a window of features around a pixel."""
+
+    profile: Literal["base", "paper"] = "base"
+    """Widths: few heads and a wide layer, or those of the published code."""
+    window_px: Annotated[int, Field(ge=3, le=31)] = 9
+    """Side of the window, odd."""
+    steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """None: as many as see every label 50 times, but from 200 to 2,000."""
+    batch: Annotated[int, Field(ge=2, le=4096)] = 32
+    """Pixels of a step; each class is as likely to be drawn as any other."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    clip: Annotated[float, Field(gt=0)] = 15.0
+    """Largest norm of a gradient."""
+
+    def step_count(self, labels: int) -> int:
+        """Count the steps of a training on so many labels.
+
+        Examples
+        --------
+        >>> [TransformerSection().step_count(labels) for labels in (90, 300, 5000)]
+        [200, 468, 2000]
+        """
+        return self.steps or min(max(50 * labels // self.batch, 200), 2000)
+
+    @model_validator(mode="after")
+    def _window_is_odd(self) -> TransformerSection:
+        if not self.window_px % 2:
+            raise ValueError("window_px must be odd: a window has a middle")
+        return self
+
+
+class ClassifySection(Section):
+    """A map of classes from labelled pixels: whose labels, of which features, by what."""
+
+    labels: str
+    """File of the labels: an address, which changes no result."""
+    fingerprint: str = ""
+    """Hash of the labelled pixels and the names of their classes."""
+    classes: Annotated[int, Field(ge=0)] = 0
+    labelled: Annotated[int, Field(ge=0)] = 0
+    """Classes and labelled pixels of the file, counted when it is read."""
+    key: str | None = None
+    """Variable of the file that holds the labels."""
+    frame: str | None = None
+    """The only frame that has labels."""
+    field: str = "class"
+    """Field, or column, of points and polygons that holds the class."""
+    features: tuple[FeatureName, ...] = ("raw",)
+    """What a classifier sees of a pixel, one after the other: standardised spectra, principal
+    components, minimum noise fractions, the mean of components over 5 x 5 px, or latents."""
+    classifier: ClassifierName = "lda"
+    split: SplitName = "random"
+    """Which labels are learnt from for scores: some of each class, a share of each class, or some
+    of each class in blocks that lie apart from those of the test."""
+    splits: Annotated[int, Field(ge=0, le=100)] = 10
+    """How often labels are divided anew for scores."""
+    per_class: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """Labels of each class that are learnt from, for ``random`` and ``blocks``."""
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the labels that are learnt from, for ``fraction``."""
+    block_px: Annotated[int, Field(ge=2, le=8192)] = 25
+    """Side of the blocks of a frame that are learnt from or tested as a whole."""
+    block_share: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """Share of the blocks that are learnt from."""
+    apart_px: Annotated[int, Field(ge=0, le=8192)] | None = None
+    """Least distance of pixels of the test from those of the training, for ``blocks``; None: so far
+    that nothing that is looked at for one is looked at for the other."""
+    most: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Labels of each class from which the map is learnt, at most."""
+    penalty: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Inverse strength of the penalty of the classifier ``logistic``."""
+    probabilities: bool = False
+    """Keep the probability of every class, beside that of the likeliest."""
+    transformer: TransformerSection = TransformerSection()
+
+    @model_validator(mode="after")
+    def _features_are_sound(self) -> ClassifySection:
+        if not self.features or len(set(self.features)) < len(self.features):
+            raise ValueError("features needs at least one name, and none twice")
+        return self
+
+    @property
+    def lesson_pixels(self) -> int:
+        """Labelled pixels that the map and all splits are learnt from, at most.
+
+        Examples
+        --------
+        >>> section = ClassifySection(labels="a.csv", classes=3, labelled=5000, splits=2, most=100)
+        >>> section.lesson_pixels
+        360
+        """
+        of_split = self.classes * self.per_class
+        if self.split == "fraction":
+            of_split = round(self.fraction * self.labelled) + self.classes
+        return min(self.labelled, self.classes * self.most + self.splits * of_split)

@@ -24,6 +24,7 @@ from hsistream.cli.arguments import (
     MaxTrainMinutes,
     Memory,
     Method,
+    PlannedLabels,
     RunArgument,
     RunOption,
     SceneArgument,
@@ -36,10 +37,10 @@ from hsistream.cli.arguments import (
     Threads,
     TilePx,
 )
+from hsistream.cli.classify import classify
 from hsistream.cli.process import settle
-from hsistream.cli.reporting import reporting
+from hsistream.cli.reporting import print_version, reporting
 from hsistream.errors import MemoryBudgetError, ResourceError, SceneError
-from hsistream.version import __version__
 
 app = typer.Typer(
     name="hsistream",
@@ -54,13 +55,6 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    """Print the version and stop."""
-    if wanted:
-        sys.stdout.write(f"hsistream {__version__}\n")
-        raise typer.Exit
-
-
 @app.callback()
 def options(
     version: Annotated[
@@ -68,7 +62,7 @@ def options(
         typer.Option(
             "--version",
             help="Print the version and stop.",
-            callback=_print_version,
+            callback=print_version,
             is_eager=True,
         ),
     ] = False,
@@ -156,6 +150,7 @@ def plan(
     config: ConfigFile = None,
     settings: Settings = None,
     statistics: StatisticsBy = None,
+    labels: PlannedLabels = None,
     device: DeviceName = Device.auto,
     scheduler: Scheduler = "none",
     tile: TilePx = None,
@@ -172,13 +167,14 @@ def plan(
     from hsistream.cli import output, request
     from hsistream.scene.scene import Scene
 
-    options = {"cluster.clusters": clusters, "statistics.by": statistics}
+    options = {"cluster.clusters": clusters, "statistics.by": statistics, "classify.labels": labels}
     asked = request.config(method, config, options, settings)
     execution = request.execution(tile, scheduler, threads, memory, device.value)
     opened = Scene.open(scene)
+    asked = request.counted(opened, asked)
     found = planning.plan(opened, asked, execution, run)
     times = None
-    if found.fits and not no_time:
+    if found.fits and not no_time and asked.classify is None:
         try:
             times = estimate_times(opened, asked, execution)
         except (MemoryBudgetError, ResourceError, SceneError) as error:  # of a cut, not the scene
@@ -292,6 +288,9 @@ def predict(
             opened, run, out, groups=groups, execution=execution, client=client, notify=notify
         )
     output.as_json(output.run_facts(done)) if json else output.run(done)
+
+
+app.command()(classify)
 
 
 @app.command()

@@ -41,6 +41,32 @@ class MatchingName(StrEnum):
     square = "square"
 
 
+class FeaturesName(StrEnum):
+    """What a classifier sees of a pixel."""
+
+    raw = "raw"
+    pca = "pca"
+    mnf = "mnf"
+    mean5 = "mean5"
+    latents = "latents"
+
+
+class ClassifierName(StrEnum):
+    """What makes classes of features."""
+
+    lda = "lda"
+    logistic = "logistic"
+    transformer = "transformer"
+
+
+class SplitChoice(StrEnum):
+    """How labels are divided for scores."""
+
+    random = "random"
+    fraction = "fraction"
+    blocks = "blocks"
+
+
 SceneArgument = Annotated[Path, typer.Argument(help="Scene store made by: hsistream ingest.")]
 RunArgument = Annotated[Path, typer.Argument(help="Run directory made by: hsistream cluster.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -102,4 +128,16 @@ Groups = Annotated[
         "--group",
         help="FRAME=GROUP, a statistics group of the run for each frame; with groups only.",
     ),
+]
+LabelsFile = Annotated[
+    Path,
+    typer.Option(
+        "--labels",
+        help="Labels: a raster (0 = unlabelled), points or polygons (.geojson .gpkg .shp), or a "
+        ".csv of x, y, class.",
+    ),
+]
+PlannedLabels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="Plan a map of these labels; its time is not estimated."),
 ]

@@ -17,17 +17,19 @@ from hsistream.config import GIB, RunConfig
 from hsistream.errors import ConfigError
 from hsistream.pipeline import StageStatus
 from hsistream.planning import Plan
-from hsistream.presets import PRESETS
+from hsistream.presets import CLASSIFY_PRESETS, PRESETS
 from hsistream.report.facts import SeamSummary, describe_seams
 from hsistream.report.scores import Scores
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.stages.class_summary import classification_summary
 from hsistream.stages.label import cluster_pixels
 from hsistream.stages.report import seam_summary
 from hsistream.stages.statistics import brightness_advice
 
 MIB = 2**20
 FRAMES_SHOWN = 12
+CLASS_COUNTS = ("labelled_pixels", "learnt_pixels", "cluster_pixels")
 RESOLVED = ("prototypes = ", "least = ")
 """Beginnings of settings that are filled in from others."""
 
@@ -156,6 +158,38 @@ def run_facts(of: RunDirectory) -> dict[str, Any]:
     }
 
 
+def classes(of: RunDirectory) -> None:
+    """Print where the map lies, how classes were found again, and how large they are."""
+    found = classes_facts(of)
+    facts({name: str(found[name]) for name in ("run", "labels", "map", "page")})
+    say()
+    if found["scores"]:
+        say(f"over {counted(found['splits'], 'split')}: {found['split']}")
+        facts({name: f"{s['mean']:.4f} ± {s['sd']:.4f}" for name, s in found["scores"].items()})
+        say()
+    rows = [
+        (str(label), name, *(f"{found[what][label]:,}" for what in CLASS_COUNTS))
+        for label, name in enumerate(found["classes"])
+    ]
+    table(["label", "class", "labels given", "learnt from", "pixels"], rows, left=2)
+
+
+def classes_facts(of: RunDirectory) -> dict[str, Any]:
+    """Describe a finished map of classes as plain values."""
+    found, summary = run_facts(of), classification_summary(of)
+    assert summary is not None, "asked only of maps of classes"
+    del found["clusters"], found["estimated"], found["seams"]
+    return {
+        **found,
+        "classes": list(summary.names),
+        "labelled_pixels": summary.labelled.tolist(),
+        "learnt_pixels": summary.learnt.tolist(),
+        "splits": len(summary.confusion),
+        "split": summary.split,
+        "scores": summary.scores,
+    }
+
+
 def seam_facts(of: SeamSummary | None) -> dict[str, Any] | None:
     """Describe label changes at seams as plain values; None where there is no seam."""
     if of is None:
@@ -249,6 +283,9 @@ def scores(of: Scores) -> None:
 def methods() -> None:
     """Print the presets."""
     table(["method", "what it does"], [(k, str(v["summary"])) for k, v in PRESETS.items()], left=2)
+    say()
+    rows = [(name, str(preset["summary"])) for name, preset in CLASSIFY_PRESETS.items()]
+    table(["of classify", "features"], rows, left=2)
 
 
 def settings(method: str | None) -> None:

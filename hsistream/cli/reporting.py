@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from hsistream.errors import HsistreamError
+from hsistream.version import __version__
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -46,6 +47,13 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             )
 
     return guarded
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        sys.stdout.write(f"hsistream {__version__}\n")
+        raise typer.Exit
 
 
 def _fail(message: str, code: int) -> None:

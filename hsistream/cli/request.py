@@ -9,6 +9,7 @@ from typing import Any
 
 from hsistream.config import GIB, Execution, RunConfig, parse_setting
 from hsistream.errors import ConfigError
+from hsistream.scene.scene import Scene
 
 _UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -20,8 +21,19 @@ def config(
     settings: Sequence[str] | None,
 ) -> RunConfig:
     """Put the configuration together; ``--set`` wins over the options, and None over nothing."""
-    given = [(key, value) for key, value in options.items() if value is not None]
+    given = [
+        (key, str(value) if isinstance(value, Path) else value)
+        for key, value in options.items()
+        if value is not None
+    ]
     return RunConfig.make(method, file, [*given, *map(parse_setting, settings or ())])
+
+
+def counted(scene: Scene, config: RunConfig) -> RunConfig:
+    """Count the labels, where there are any: memory depends on them."""
+    from hsistream.classification import request
+
+    return config if config.classify is None else request(scene, config)
 
 
 def execution(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsistream.classifiers.metrics import class_scores
 from hsistream.regions.seams import LabelChanges
 from hsistream.runs import NO_LABEL
 
@@ -39,7 +40,10 @@ class FramePicture:
 
 @dataclass(frozen=True)
 class ClusterSummary:
-    """One cluster: its size, and the (band,) mean and deviation of ``sampled`` of its pixels."""
+    """One cluster: its size, and the (band,) mean and deviation of ``sampled`` of its pixels.
+
+    Classes of labelled pixels have a ``name``.
+    """
 
     label: int
     pixels: int
@@ -47,6 +51,7 @@ class ClusterSummary:
     mean: NDArray[Any]
     std: NDArray[Any]
     sampled: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,42 @@ class SeamSummary:
     changes: LabelChanges
 
 
+@dataclass(frozen=True, eq=False)
+class ClassificationSummary:
+    """How classes were learnt from labels, and how well they were found again.
+
+    ``names`` (class,) are those of the classes, ``labelled`` (class,) counts their
+    labels and ``learnt`` (class,) those from which the map was learnt. ``split`` says
+    in words how labels were divided; ``confusion`` (split, class, said) counts the
+    pixels of every test. ``confidence``, ``right`` and ``judged`` (bin,) are sums over
+    the tests, by the probability of the likeliest class. ``losses`` (step,) are of the
+    classifier of the map.
+    """
+
+    names: tuple[str, ...]
+    features: str
+    classifier: str
+    split: str
+    labelled: NDArray[Any]
+    learnt: NDArray[Any]
+    confusion: NDArray[Any]
+    confidence: NDArray[Any]
+    right: NDArray[Any]
+    judged: NDArray[Any]
+    losses: NDArray[Any]
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Mean and deviation over the splits of overall and average accuracy, and kappa."""
+        found = [class_scores(table) for table in self.confusion]
+        values = {name: [getattr(each, name) for each in found] for name in ("oa", "aa", "kappa")}
+        return {
+            name: {"mean": float(np.mean(each)), "sd": float(np.std(each, ddof=len(each) > 1))}
+            for name, each in values.items()
+            if each
+        }
+
+
 @dataclass(frozen=True)
 class PageFacts:
     """Everything the page says.
@@ -111,7 +152,8 @@ class PageFacts:
     gives. ``training`` is None for runs without a network, ``merging`` for
     those whose clusters are not merged prototypes, ``seams`` for those whose
     frames were not cut. ``learnt_by`` is where the run lies that has learnt the
-    clusters, if it was another one.
+    clusters, if it was another one. ``classification`` is None where there are no labels
+    to learn from.
     """
 
     title: str
@@ -132,6 +174,7 @@ class PageFacts:
     merging: MergeSummary | None = None
     seams: SeamSummary | None = None
     learnt_by: str | None = None
+    classification: ClassificationSummary | None = None
 
 
 def largest_label(frames: Sequence[FramePicture]) -> int:

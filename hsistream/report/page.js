@@ -63,7 +63,7 @@
     const label = read(labelsOf(frame), labelOf)[at.pixel];
     const level = read(confidenceOf(frame), levelOf)[at.pixel];
     const words = [`row ${at.row * step}, column ${at.column * step}`];
-    words.push(label < 0 ? "no data" : `cluster ${label}`);
+    words.push(label < 0 ? "no data" : `${facts.noun} ${label}`);
     if (level >= 0) words.push(`confidence ${(level / (facts.scale.length - 1)).toFixed(2)}`);
     readout.textContent = words.join(" · ");
     readout.hidden = false;

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from hsistream.files import replacing
 from hsistream.report import embed
+from hsistream.report.class_figures import class_view
 from hsistream.report.facts import (
     FramePicture,
     PageFacts,
@@ -123,6 +124,10 @@ def render_page(facts: PageFacts, run_name: str) -> str:
     template = environment.from_string(_packaged("template.html.j2"))
     return template.render(
         facts=facts,
+        classes=_classes(facts, environment, colours),
+        axes=_axes(environment),
+        noun="class" if facts.classification else "cluster",
+        nouns="classes" if facts.classification else "clusters",
         run_name=run_name,
         style=_style(facts),
         script=Markup(_packaged("page.js")),
@@ -264,6 +269,29 @@ def _superpixels(frame: FramePicture, step: int, limit_px: int) -> str | None:
     return embed.photograph(outlined(image, frame.superpixels[thin], frame.modes // step, scale))
 
 
+def _classes(facts: PageFacts, environment: Environment, colours: Sequence[str]) -> Markup | None:
+    """Draw what there is to say of classes learnt from labels, if there are any."""
+    found = facts.classification
+    if found is None:
+        return None
+    template = environment.from_string(_packaged("classes.html.j2"))
+    text = template.render(
+        view=class_view(found),
+        scores=found.scores,
+        colours=colours,
+        axes=_axes(environment),
+        losses=plot_losses(found.losses, LOSSES_BOX),
+        losses_box=LOSSES_BOX,
+    )
+    return Markup(text)
+
+
+def _axes(environment: Environment) -> Any:
+    """Give the macro that draws axes."""
+    macros: Any = environment.from_string(_packaged("axes.html.j2")).module
+    return macros.axes
+
+
 def _spectra(facts: PageFacts, colours: Sequence[str]) -> Any:
     """Draw the spectra of all clusters that have any."""
     known = [cluster for cluster in facts.clusters if cluster.sampled]
@@ -326,7 +354,7 @@ def _relabel(facts: PageFacts, run_name: str) -> str | None:
 def _style(facts: PageFacts) -> Markup:
     """Join the styles of what the page shows."""
     names = ["page.css"]
-    if facts.training is not None or facts.merging is not None:
+    if facts.training is not None or facts.merging is not None or facts.classification:
         names.append("network.css")
     return Markup("".join(map(_packaged, names)))
 

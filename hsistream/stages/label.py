@@ -55,7 +55,7 @@ def label_tiles(context: Context, task: TileFunction, halo: int = 0) -> None:
     tiles = context.tiles(context.tile_px, halo)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(clusters))
-    table = _collect(ledger, tiles, context.scene, clusters)
+    table = collect(ledger, tiles, context.scene, clusters)
     if context.config.has_superpixels:
         seams = measure_seams(context.run, context.scene, context.config.segment.tile_px)
         table[SEAMS] = np.asarray(astuple(seams))
@@ -153,7 +153,7 @@ def layers(clusters: int) -> list[Layer]:
     ]
 
 
-def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
+def collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
     """Join pixel counts (frame, cluster) and the pictures of every frame."""
     step = picture_step(scene)
     pixels = np.zeros((len(scene.frames), clusters), np.int64)

@@ -30,6 +30,7 @@ from hsistream.runs import (
     NO_CONFIDENCE,
     NO_LABEL,
     SUPERPIXELS,
+    Manifest,
     RunDirectory,
 )
 from hsistream.scene.scene import Scene
@@ -42,6 +43,7 @@ from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages import walks as walks_stage
+from hsistream.stages.class_summary import classification_summary, named
 from hsistream.stages.pictures import PICTURE_PIXELS, picture_step
 from hsistream.stores.tables import Table, read_table
 
@@ -62,7 +64,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     shown = min(scene.pixels, PICTURE_PIXELS)
     spectra = pixels * scene.bands * (scene.itemsize + 8)
     driver = {"pictures": 60 * shown, "reservoir spectra": spectra}
-    if config.cluster.head == "prototypes":
+    if config.classify is None and config.cluster.head == "prototypes":
         latents = encode_stage.latent_count(scene, config)
         driver |= {
             "prototypes of pictures": 12 * shown,
@@ -86,23 +88,24 @@ def page_facts(
 ) -> PageFacts:
     """Collect what the page shows."""
     config, manifest = run.config(), run.manifest()
-    clusters = read_table(run.table(cluster_stage.TABLE))
-    suggested = not config.kmeans and config.learnt is None
+    classes = classification_summary(run)
+    clusters = {} if classes else read_table(run.table(cluster_stage.TABLE))
+    suggested = not config.kmeans and config.learnt is None and not classes
+    summaries = cluster_summaries(run, scene, reservoir_labels(run, clusters))
+    if classes:
+        summaries = named(summaries, classes.names)
     return PageFacts(
         title=scene.uri.rsplit("/", 1)[-1],
         method=config.method,
         scene=scene_facts(scene),
         frames=frames,
-        clusters=cluster_summaries(run, scene, reservoir_labels(run, clusters)),
+        clusters=summaries,
         wavelengths_nm=scene.wavelengths_nm,
         good_bands=scene.good_bands,
         eigenvalues=clusters.get("eigenvalues") if suggested else None,
-        clusters_used=int(clusters["clusters"]),
+        clusters_used=len(summaries),
         clusters_suggested=int(clusters["suggested"]) if suggested else None,
-        stages=[
-            StageSummary(name, record.elapsed_s, record.peak_bytes)
-            for name, record in manifest.stages.items()
-        ],
+        stages=stage_summaries(manifest),
         config_toml=config.to_toml(),
         warnings=(*manifest.warnings, *scene.notes),
         scores=scores,
@@ -110,7 +113,16 @@ def page_facts(
         merging=merge_summary(config, clusters),
         seams=seam_summary(run),
         learnt_by=config.learnt.run if config.learnt else None,
+        classification=classes,
     )
+
+
+def stage_summaries(manifest: Manifest) -> list[StageSummary]:
+    """Tell what every stage cost."""
+    return [
+        StageSummary(name, record.elapsed_s, record.peak_bytes)
+        for name, record in manifest.stages.items()
+    ]
 
 
 def training_summary(run: RunDirectory, config: RunConfig) -> TrainingSummary | None:
@@ -134,7 +146,7 @@ def training_summary(run: RunDirectory, config: RunConfig) -> TrainingSummary | 
 
 def merge_summary(config: RunConfig, clusters: Table) -> MergeSummary | None:
     """Tell how prototypes were merged; None where they were not, or another run has merged them."""
-    if config.cluster.head != "prototypes" or config.learnt is not None:
+    if not _merges(config):
         return None
     return MergeSummary(
         measure=config.cluster.merge,
@@ -143,6 +155,12 @@ def merge_summary(config: RunConfig, clusters: Table) -> MergeSummary | None:
         labels=clusters["lookup"],
         pixels=clusters["usage"],
     )
+
+
+def _merges(config: RunConfig) -> bool:
+    """Tell whether prototypes are merged in a run."""
+    by_others = config.learnt is not None or config.classify is not None
+    return config.cluster.head == "prototypes" and not by_others
 
 
 def seam_summary(run: RunDirectory) -> SeamSummary | None:
@@ -196,7 +214,7 @@ def frame_pictures(run: RunDirectory, scene: Scene) -> tuple[FramePicture, ...]:
 def prototype_pictures(run: RunDirectory, scene: Scene) -> list[NDArray[np.uint16]] | None:
     """Read the prototypes of every frame's picture; None where they were not merged here."""
     config = run.config()
-    if config.cluster.head != "prototypes" or config.learnt is not None:
+    if not _merges(config):
         return None
     assigned = read_table(run.table(assign_stage.TABLE))
     return [assigned[f"{INDEX}.{number}"] for number in range(len(scene.frames))]
@@ -220,7 +238,8 @@ def mode_places(run: RunDirectory, scene: Scene, frame: int) -> NDArray[np.int64
 
 def reservoir_labels(run: RunDirectory, clusters: Table) -> NDArray[np.uint16]:
     """Read the labels (pixel,) of the reservoir."""
-    if run.config().learnt is None:
+    config = run.config()
+    if config.learnt is None and config.classify is None:
         return np.asarray(clusters["reservoir_label"])
     return np.asarray(read_table(run.table(look_up_sample.TABLE))["label"])
 

@@ -13,14 +13,19 @@ from hsistream.stages import (
     adopt,
     assign,
     carry,
+    classify,
     cluster,
     codebooks,
     count,
     cut,
     describe,
     diffuse,
+    divide,
     encode,
+    examine,
+    gather,
     label,
+    learn,
     look_up_sample,
     lookup,
     merge,
@@ -310,6 +315,59 @@ BY_LEARNT: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
 """Labels of new frames by what each head has learnt; ``adopt.TABLES`` names what that is."""
 
 
+DIVIDE = Stage(
+    name="divide",
+    version=1,
+    needs=("statistics",),
+    sections=("seed", "classify", "encoder"),
+    writes=("labelled.npz",),
+    run=divide.run,
+    estimate=divide.estimate,
+)
+
+CLASSIFY = (
+    Stage(
+        name="gather",
+        version=1,
+        needs=("divide", "encode"),
+        sections=(),
+        writes=("lesson.npz",),
+        run=gather.run,
+        estimate=gather.estimate,
+    ),
+    Stage(
+        name="learn",
+        version=1,
+        needs=("gather",),
+        sections=(),
+        writes=("classifiers", "learning.npz"),
+        run=learn.run,
+        estimate=learn.estimate,
+    ),
+    Stage(
+        name="examine",
+        version=1,
+        needs=("learn",),
+        sections=(),
+        writes=("examined.npz",),
+        run=examine.run,
+        estimate=examine.estimate,
+    ),
+    Stage(
+        name="label",
+        version=1,
+        needs=("learn",),
+        sections=(),
+        writes=("labels.zarr", "labels.npz"),
+        run=classify.run,
+        estimate=classify.estimate,
+    ),
+    SAMPLE,
+    replace(REPORT, needs=("label", "examine", "sample")),
+)
+"""Classes from labelled pixels."""
+
+
 def stream(config: RunConfig) -> tuple[Stage, ...]:
     """List the stages of a run, in order.
 
@@ -321,6 +379,8 @@ def stream(config: RunConfig) -> tuple[Stage, ...]:
     if config.learnt is not None:
         return _by_learnt(config)
     network = (TRAIN, ENCODE) if config.encoder else ()
+    if config.classify is not None:
+        return (STATISTICS, DIVIDE, *network, *CLASSIFY)
     return (STATISTICS, *network, *HEADS[config.cluster.head], REPORT)
 
 

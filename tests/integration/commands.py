@@ -80,7 +80,7 @@ def process(*arguments: object, **options: Any) -> Outcome:
 def _is_progress(line: str) -> bool:
     """Tell progress and warnings from errors."""
     stages = {stage.name for name in PRESETS for stage in stream(_with_clusters(name))}
-    stages |= {"adopt", "sample"}
+    stages |= {"adopt", "sample", "divide", "gather", "learn", "examine"}
     return line.startswith(tuple(f"{word}: " for word in ("warning", "ingest", *stages)))
 
 

@@ -49,6 +49,8 @@ def test_every_stage_of_every_preset_grows_somehow() -> None:
         for method in PRESETS
         for stage in stream(RunConfig.make(method, settings=[("cluster.clusters", 3)]))
     }
+    classified = RunConfig.make(settings=[("classify.labels", "labels.npy")])
+    names |= {stage.name for stage in stream(classified)}
     assert names | {"adopt", "sample"} == set(GROWTH)  # these two are of predictions
 
 

@@ -1,0 +1,176 @@
+"""Which labels are learnt from, and which are tested: so that none of the test is ever seen.
+
+Labels of the test are not learnt from in any split. In a split by blocks they are,
+besides, so far from all that are learnt from that nothing that is looked at for the
+one is looked at for the other: neighbours are alike, and scores of neighbours flatter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hsistream.sections import ClassifySection, SplitName
+
+Indices = NDArray[np.int64]
+
+UNUSED, TRAIN, TEST = 0, 1, 2
+"""What a labelled pixel is to a split."""
+
+DRAWS = 100
+"""Draws of blocks of which the one is taken that has most classes on both sides."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Frame, row, column and class (pixel,) of labelled pixels, in the order of their places."""
+
+    frame: Indices
+    row: Indices
+    column: Indices
+    number: Indices
+
+
+def split(labels: Labels, settings: ClassifySection, apart_px: int, seed: int) -> NDArray[np.uint8]:
+    """Divide labels into those that are learnt from, those that are tested, and others.
+
+    Parameters
+    ----------
+    labels : Labels
+        Of a whole scene.
+    settings : ClassifySection
+        How to divide them.
+    apart_px : int
+        Least distance, along rows or columns, of pixels of the two sides that lie
+        in one frame, for blocks.
+    seed : int
+        Which split.
+
+    Returns
+    -------
+    (pixel,) uint8
+        ``TRAIN``, ``TEST`` or ``UNUSED``. A class gives at most half of its labels to
+        the training, but at least one; one of which the training has no label is
+        not tested.
+    """
+    random = np.random.default_rng((seed, len(labels.number)))
+    return SPLITS[settings.split](labels, settings, apart_px, random)
+
+
+def least_distance_px(labels: Labels, roles: NDArray[np.uint8]) -> float:
+    """Measure how near a pixel of the test comes to one of the training in its frame.
+
+    Returns
+    -------
+    float
+        Pixels along rows or columns, the greater of both; infinite where no frame
+        has pixels of both.
+    """
+    distance = _distance_px(labels, roles == TRAIN, roles == TEST)
+    return float(distance.min(initial=np.inf))
+
+
+def chosen_of_each(
+    number: Indices, count: int | float, random: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Choose labels (pixel,) of each class: so many, or such a share, but at most half."""
+    chosen = np.zeros(len(number), np.bool_)
+    for each in np.unique(number):
+        own = np.flatnonzero(number == each)
+        wanted = count if isinstance(count, int) else round(count * len(own))
+        chosen[random.permutation(own)[: _allowed(wanted, len(own))]] = True
+    return chosen
+
+
+def at_most(number: Indices, most: int, seed: int) -> NDArray[np.bool_]:
+    """Choose at most so many labels (pixel,) of each class."""
+    random, chosen = np.random.default_rng(seed), np.zeros(len(number), np.bool_)
+    for each in np.unique(number):
+        own = np.flatnonzero(number == each)
+        chosen[random.permutation(own)[:most]] = True
+    return chosen
+
+
+def _allowed(wanted: int, there: int) -> int:
+    """Labels that a class may give to the training."""
+    return max(1, min(wanted, there // 2))
+
+
+def _random(
+    labels: Labels, settings: ClassifySection, _apart_px: int, random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Learn from some labels of each class, wherever they lie."""
+    chosen = chosen_of_each(labels.number, settings.per_class, random)
+    return np.where(chosen, TRAIN, TEST).astype(np.uint8)
+
+
+def _fraction(
+    labels: Labels, settings: ClassifySection, _apart_px: int, random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Learn from a share of the labels of each class, wherever they lie."""
+    chosen = chosen_of_each(labels.number, float(settings.fraction), random)
+    return np.where(chosen, TRAIN, TEST).astype(np.uint8)
+
+
+def _blocks(
+    labels: Labels, settings: ClassifySection, apart_px: int, random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Learn from some labels of each class in some of the blocks; test those of the others."""
+    places = np.stack([labels.frame, labels.row, labels.column], axis=1)
+    places[:, 1:] //= settings.block_px
+    block = np.unique(places, axis=0, return_inverse=True)[1].ravel()
+    inside = _best_blocks(block, labels.number, settings.block_share, random)
+    train = np.zeros(len(block), np.bool_)
+    own = np.flatnonzero(inside)
+    for each in np.unique(labels.number[own]):
+        candidates = random.permutation(own[labels.number[own] == each])
+        train[candidates[: settings.per_class]] = True
+    test = ~inside & np.isin(labels.number, labels.number[train])
+    test[test] = _distance_px(labels, train, test) >= apart_px
+    return np.where(train, TRAIN, np.where(test, TEST, UNUSED)).astype(np.uint8)
+
+
+def _best_blocks(
+    block: Indices, number: Indices, share: float, random: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Draw blocks until all classes lie on both sides, or else take the draw that has most."""
+    count = int(block.max()) + 1
+    wanted = min(max(1, round(share * count)), max(1, count - 1))
+    best, most = np.zeros(len(block), np.bool_), -1
+    for _ in range(DRAWS):
+        inside = np.isin(block, random.permutation(count)[:wanted])
+        both = len(np.intersect1d(number[inside], number[~inside]))
+        if both > most:
+            best, most = inside, both
+        if most == len(np.unique(number)):
+            break
+    return best
+
+
+def _distance_px(
+    labels: Labels, train: NDArray[np.bool_], test: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Distance of each pixel of the test from the nearest of the training in its frame, (test,)."""
+    found = np.full(int(test.sum()), np.inf)
+    frame_of = labels.frame[test]
+    for frame in np.unique(frame_of):
+        near = train & (labels.frame == frame)
+        if near.any():
+            tree = cKDTree(np.stack([labels.row[near], labels.column[near]], axis=1))
+            own = np.flatnonzero(test)[frame_of == frame]
+            asked = np.stack([labels.row[own], labels.column[own]], axis=1)
+            found[frame_of == frame] = tree.query(asked, p=np.inf)[0]
+    return found
+
+
+Split = Callable[[Labels, ClassifySection, int, np.random.Generator], NDArray[np.uint8]]
+
+SPLITS: Mapping[SplitName, Split] = MappingProxyType(
+    {"random": _random, "fraction": _fraction, "blocks": _blocks}
+)
+"""What ``classify.split`` names."""

@@ -1,0 +1,159 @@
+"""Learn from labels: once for every split, for scores, and once from all of them, for the map.
+
+What is learnt lies in a file of its own as soon as it is there, so that an
+interrupted run goes on behind the last of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from hsistream.classifiers import load_classifier
+from hsistream.classifiers.base import Fitted, Lesson
+from hsistream.classifiers.calibration import calibrated
+from hsistream.classifiers.splits import TRAIN
+from hsistream.config import RunConfig
+from hsistream.errors import ConfigError, DamagedError
+from hsistream.events import Progress, StageStarted
+from hsistream.files import filing, replacing
+from hsistream.runs import RunDirectory
+from hsistream.scene.scene import Scene
+from hsistream.sections import ClassifySection
+from hsistream.stages import Context, Needs
+from hsistream.stages import divide as divide_stage
+from hsistream.stages import gather as gather_stage
+from hsistream.stages.divide import asked
+from hsistream.stages.features import feature_total
+from hsistream.stages.gather import lesson_bytes
+from hsistream.stores.tables import Table, read_table, write_table
+
+TABLE = "learning"
+
+MAP = "map"
+"""Name of what is learnt for the map; those of splits are numbers."""
+
+TEMPERATURE, LOSSES, MARK = "temperature", "losses", "fingerprint"
+"""Arrays of a file beside what a classifier has learnt."""
+
+CLASSIFIER_BYTES = 8 * 2**20
+"""Disk of one classifier, generously."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """A classifier that has learnt, and the temperature of its logits."""
+
+    fitted: Fitted
+    temperature: float
+
+
+def run(context: Context) -> None:
+    """Learn whatever is not learnt yet."""
+    settings = asked(context.config)
+    lessons = _lessons(context)
+    context.notify(StageStarted("learn", len(lessons)))
+    losses = {}
+    for done, (name, lesson) in enumerate(lessons.items(), start=1):
+        judge = _learnt(name, lesson, settings, context)
+        losses[f"losses.{name}"] = judge.fitted.losses
+        losses[f"temperature.{name}"] = np.asarray(judge.temperature)
+        context.notify(Progress("learn", done, len(lessons)))
+    write_table(context.run.table(TABLE), losses)
+
+
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what the stage needs."""
+    settings, features = asked(config), feature_total(scene, config)
+    classifier = load_classifier(settings.classifier)
+    return Needs(
+        tiles=0,
+        task={},
+        driver={
+            "squares of features": 3 * lesson_bytes(scene, config),
+            "one fit": classifier.training_bytes(settings, features, settings.classes),
+        },
+        disk_bytes=(settings.splits + 1) * CLASSIFIER_BYTES,
+    )
+
+
+@lru_cache(maxsize=2)
+def load_judges(
+    run: RunDirectory, settings: ClassifySection, names: tuple[str, ...], fingerprint: str
+) -> list[Judge]:
+    """Read what was learnt, once per process; the fingerprint tells runs apart."""
+    return [_restored(settings, _read(_path(run, name))) for name in names]
+
+
+def _lessons(context: Context) -> dict[str, Lesson]:
+    """Cut the lessons of all splits, and that of the map, from what was gathered."""
+    places = read_table(context.run.table(divide_stage.TABLE))
+    table = read_table(context.run.table(gather_stage.TABLE))
+    number = places["number"][table["pixel"]].astype(np.int64)
+    whole = Lesson(table["squares"], number, len(places["names"]))
+    roles = places["roles"][:, table["pixel"]]
+    lessons = {str(split): whole.at(each == TRAIN) for split, each in enumerate(roles)}
+    return {**lessons, MAP: whole.at(places["final"][table["pixel"]])}
+
+
+def _learnt(name: str, lesson: Lesson, settings: ClassifySection, context: Context) -> Judge:
+    """Learn one lesson, or read what was learnt of it before."""
+    path = _path(context.run, name)
+    mark = np.frombuffer(context.fingerprint.encode(), np.uint8)
+    if path.is_file():
+        known = _read(path)
+        if np.array_equal(known.get(MARK, mark[:0]), mark):
+            return _restored(settings, known)
+    judge = _fit(lesson, settings, context)
+    arrays = {
+        **judge.fitted.arrays(),
+        TEMPERATURE: np.asarray([judge.temperature]),
+        LOSSES: judge.fitted.losses,
+        MARK: mark,
+    }
+    with replacing(path) as partial:
+        partial.write_bytes(save({key: np.ascontiguousarray(a) for key, a in arrays.items()}))
+    return judge
+
+
+def _fit(lesson: Lesson, settings: ClassifySection, context: Context) -> Judge:
+    """Fit and calibrate a classifier."""
+    classifier, seed = load_classifier(settings.classifier), context.config.seed
+    try:
+        fitted = classifier.fit(settings, lesson, seed)
+    except ValueError as error:
+        raise ConfigError(
+            f"The labels of {settings.labels} are too few for {settings.classifier}: {error}. Use "
+            f"--classifier logistic, or give more labels."
+        ) from error
+    return Judge(fitted, calibrated(classifier, settings, lesson, seed))
+
+
+def _restored(settings: ClassifySection, arrays: Table) -> Judge:
+    """Make of stored arrays what was learnt."""
+    fitted = load_classifier(settings.classifier).restore(settings, arrays)
+    return Judge(fitted, float(arrays[TEMPERATURE][0]))
+
+
+def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read one file of arrays."""
+    with filing(path):
+        text = path.read_bytes()
+    try:
+        return dict(load(text))
+    except SafetensorError as error:
+        raise DamagedError(
+            f"{path} cannot be understood. Delete it and run the same command again: what was in "
+            f"it is made again."
+        ) from error
+
+
+def _path(run: RunDirectory, name: str) -> Path:
+    """File of one classifier."""
+    return run.classifiers_path / f"{name}.safetensors"

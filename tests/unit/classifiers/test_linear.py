@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from hsistream.classifiers import lda, logistic
+from hsistream.classifiers.base import Lesson
+from hsistream.sections import ClassifySection
+
+SETTINGS = ClassifySection(labels="none")
+
+
+def lesson(classes: int, pixels: int = 60) -> Lesson:
+    random = np.random.default_rng(classes)
+    number = np.arange(pixels) % classes
+    values = random.normal(size=(pixels, 5)) + number[:, None] * [1, 0.5, 0, -0.5, 2] + 30
+    return Lesson(values.astype(np.float32)[:, :, None, None], number, classes)
+
+
+def shares(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logits_are_those_of_the_model_on_standardised_pixels(classes: int) -> None:
+    of = lesson(classes)
+    values = StandardScaler().fit_transform(of.pixels.astype(np.float64))
+    alike = np.full(classes, 1 / classes)
+    models = {
+        lda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=alike),
+        logistic: LogisticRegression(class_weight="balanced", max_iter=2000),
+    }
+    for module, model in models.items():
+        model.fit(values, of.number)
+        found = shares(module.fit(SETTINGS, of, 0).judge(of.squares))
+        np.testing.assert_allclose(found, model.predict_proba(values), atol=1e-3)
+
+
+def test_units_of_features_do_not_matter() -> None:
+    of = lesson(3)
+    other = Lesson(of.squares * np.float32(1000) - 7, of.number, 3)
+    for module in (lda, logistic):
+        mine = module.fit(SETTINGS, of, 0).judge(of.squares)
+        theirs = module.fit(SETTINGS, other, 0).judge(other.squares)
+        np.testing.assert_allclose(mine, theirs, atol=0.02)
+
+
+def test_a_feature_that_does_not_vary_has_no_weight() -> None:
+    of = lesson(3)
+    of.squares[:, 2] = 4
+    for module in (lda, logistic):
+        assert not module.fit(SETTINGS, of, 0).weights[:, 2].any()
+
+
+def test_one_label_of_each_class_is_too_few_for_covariances() -> None:
+    of = lesson(3, pixels=3)
+    with pytest.raises(ValueError, match="two labels"):
+        lda.fit(SETTINGS, of, 0)
+    assert (logistic.fit(SETTINGS, of, 0).judge(of.squares).argmax(axis=1) == of.number).all()
+
+
+def test_a_class_of_one_label_is_learnt_beside_others() -> None:
+    of = lesson(3)
+    few = of.at(np.flatnonzero((of.number != 2) | (np.arange(60) == 2)))
+    assert np.isfinite(lda.fit(SETTINGS, few, 0).judge(of.squares)).all()
