@@ -199,7 +199,7 @@ class RunConfig(Section):
             If clusters are not made of prototypes or superpixels, or there are too few
             prototypes, or less than one cluster is asked for.
         """
-        if self.has_codebooks:
+        if self.has_codebooks or self.classify is not None:
             raise ConfigError(
                 f"relabel needs a run whose clusters are merged prototypes or superpixels, such as "
                 f"those of --method dgc, but this run is {self.method}. Run hsistream cluster "

@@ -220,6 +220,11 @@ def _memory_advice(needed: Plan) -> str:
 def _check_request(scene: Scene, config: RunConfig) -> None:
     """Refuse what the scene cannot give, before a pixel is read."""
     statistics.statistics_groups(scene, config.statistics)
+    if config.classify is not None and not config.classify.fingerprint:
+        raise ConfigError(
+            "Labels must be read before a map of classes is planned. Use hsistream classify "
+            "SCENE --labels FILE, or hsistream.classify."
+        )
     if not scene.valid_pixels:
         raise SceneError(f"Pixels with data are needed, but {scene.uri} has none.")
     wanted = config.cluster.clusters

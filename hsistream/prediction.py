@@ -91,6 +91,11 @@ def request(scene: Scene, run: str | Path, groups: Mapping[str, str]) -> RunConf
             f"A run that has learnt is needed, but {learnt.path} is itself a prediction, by "
             f"{config.learnt.run}. Name that one with --run."
         )
+    if config.classify is not None:
+        raise ConfigError(
+            f"predict needs a run of clusters, but {learnt.path} is a map of classes. Ingest the "
+            f"new frames beside those with labels: hsistream classify maps all frames of a scene."
+        )
     asked = _by(learnt, config, fingerprint="")
     stream(asked)
     _check_finished(learnt, config)

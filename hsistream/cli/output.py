@@ -30,7 +30,7 @@ from hsistream.stages.statistics import brightness_advice
 MIB = 2**20
 FRAMES_SHOWN = 12
 CLASS_COUNTS = ("labelled_pixels", "learnt_pixels", "cluster_pixels")
-RESOLVED = ("prototypes = ", "least = ")
+RESOLVED = ("prototypes = ", "least = ", "fingerprint = ", "classes = ", "labelled = ")
 """Beginnings of settings that are filled in from others."""
 
 NOTABLE_RATIO = 1.1
@@ -291,10 +291,18 @@ def methods() -> None:
 def settings(method: str | None) -> None:
     """Print all settings of a method with their defaults."""
     try:
-        text = RunConfig.make(method).to_toml()
+        text = _of_classes(method) or RunConfig.make(method).to_toml()
     except ConfigError:  # a method that cannot estimate the number of clusters
         example = "clusters = 8"
         text = RunConfig.make(method, settings=[("cluster.clusters", 8)]).to_toml()
         text = text.replace(example, f"{example}  # an example: this method needs the number")
     # what follows from the number of clusters must not be frozen in a file for any number
     say("\n".join(line for line in text.splitlines() if not line.startswith(RESOLVED)))
+
+
+def _of_classes(method: str | None) -> str | None:
+    """Write the settings of a method of classes; None for one of clusters."""
+    if method in PRESETS or method not in CLASSIFY_PRESETS:
+        return None
+    example = RunConfig.make(method, settings=[("classify.labels", "labels.geojson")])
+    return example.to_toml()

@@ -402,6 +402,42 @@ def test_a_request_that_cannot_be_met_is_refused(
     assert case.message in outcome.refusal(outcome.code)
 
 
+def test_a_map_of_classes_is_neither_predicted_by_nor_relabelled(
+    mapped: RunDirectory, scene: Scene
+) -> None:
+    outcome = command("predict", scene.uri, "--run", mapped.path, *QUIET)
+    assert "is a map of classes" in outcome.refusal(2)
+    outcome = command("relabel", mapped.path, "--clusters", 2, *QUIET)
+    assert "relabel needs a run whose clusters" in outcome.refusal(2)
+
+
+def test_cluster_does_not_learn_from_labels(scene: Scene, labels: Path, tmp_path: Path) -> None:
+    given = ("--set", f"classify.labels={labels}", "--run", tmp_path / "run", *QUIET)
+    outcome = command("cluster", scene.uri, *given)
+    assert "Use hsistream classify" in outcome.refusal(2)
+
+
+def test_memory_is_planned_for_the_labels_that_there_are(scene: Scene, labels: Path) -> None:
+    facts = command("plan", scene.uri, "--labels", labels, "--json").json
+    assert [each["stage"] for each in facts["stages"]][1:5] == [
+        "divide",
+        "gather",
+        "learn",
+        "examine",
+    ]
+    assert facts["estimated_s"] is None
+
+
+def test_settings_of_classes_are_a_file_that_is_read_again(tmp_path: Path, labels: Path) -> None:
+    outcome = command("methods", "--settings", "--method", "mean5")
+    assert outcome.code == 0
+    (tmp_path / "run.toml").write_text(outcome.out)
+    config = RunConfig.from_toml(tmp_path / "run.toml")
+    assert config.classify is not None
+    assert config.classify.features == ("mean5",)
+    assert "raw " in command("methods").out
+
+
 def test_labels_of_one_class_are_too_few(scene: Scene, tmp_path: Path) -> None:
     np.savez(tmp_path / "labels.npz", frame0=(truth_of(0) == 2).astype(np.uint8))
     with pytest.raises(ConfigError, match="at least two classes"):
