@@ -228,6 +228,32 @@ def tap_size(widths: tuple[int, int, int, int], bands: int, tap: int) -> int:
     return channels * (band_count(bands) // (8, 4, 2)[tap])
 
 
+class PassFloats(NamedTuple):
+    """Values per pixel that a pass keeps for the gradient, and that live at once without one."""
+
+    kept: int
+    live: int
+
+
+def pass_floats(widths: tuple[int, int, int, int], bands: int, *, factorised: bool) -> PassFloats:
+    """Count the values per pixel of a pass, generously; what 3-D layers rearrange included.
+
+    Examples
+    --------
+    >>> pass_floats((16, 32, 64, 128), 200, factorised=False).kept // 1000
+    134
+    """
+    first, second, third, deepest = widths
+    length = band_count(bands)
+    sizes = [(first, second, 1), (second, third, 2), (third, deepest, 4)]
+    sizes += [(2 * deepest, third, 8), (2 * third, second, 4), (2 * second, first, 2)]
+    # given, first layer, its two ends, time, second layer, its two ends; half as much at the end
+    blocks = [(wide + 8 * channels) * length // fold for wide, channels, fold in sizes]
+    cut = [(wide + 2 * channels) * length // fold for wide, channels, fold in sizes]
+    kept = sum(blocks) + factorised * sum(cut) + 3 * first * length
+    return PassFloats(kept + 2 * max(blocks), 2 * max(blocks))
+
+
 def _layer(wide: int, channels: int, factorised: bool) -> nn.Module:
     """Make a layer that keeps the number of bands."""
     if not factorised:
