@@ -58,20 +58,28 @@ from hsistream.methods.base import (
     Trained,
     Work,
 )
+from hsistream.methods.spectraldiff_model import (
+    SCHEDULE,
+    START_KEY,
+    WIDTHS,
+    Model,
+    as_encoded,
+    component_count,
+    embed_spectra,
+    filled_up,
+    make_model,
+    seed_of,
+)
 from hsistream.methods.watching import Watch, look_by_means, schedule_of, trained
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
-from hsistream.nn.diffusion import NoiseSchedule
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.loop import fit
-from hsistream.nn.noise import field_noise
 from hsistream.nn.principal import principal_map
 from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
     Pass,
-    SpectralDiffNetwork,
     Statistics,
-    band_count,
     pass_floats,
     tap_size,
 )
@@ -79,13 +87,8 @@ from hsistream.nn.training import load_average
 
 LEARNS_FROM: LearnsFrom = "crops"
 
-WIDTHS = {"paper": (16, 32, 64, 128), "base": (8, 16, 32, 64), "lite": (8, 16, 32, 64)}
-"""Channels of the first layer and of the blocks that go down, by profile."""
-
 SQUARE_PX = {"paper": 32, "base": 48, "lite": 64}
 """Side of the squares that are encoded, by profile: their layers must fit the memory."""
-
-SCHEDULE = NoiseSchedule.linear()
 
 LEAST_VALID = 0.75
 """Share of valid pixels of a square that is learnt from, where one of some draws has it."""
@@ -100,7 +103,7 @@ GROUP = 4
 SAMPLED_PX = 512
 """Pixels of each crop of the probe by whose features these are projected."""
 
-START_KEY, DRAW_KEY, PROBE_KEY = 21, 22, 23
+DRAW_KEY, PROBE_KEY = 22, 23
 """Set the random numbers of one use of a seed apart from those of others."""
 
 Squares = tuple[Tensor, Tensor]
@@ -110,7 +113,7 @@ Squares = tuple[Tensor, Tensor]
 
 def latent_size(settings: SpectraldiffSection, features: int) -> int:
     """Count the latents: the components and the lift onto the sphere."""
-    return _components(settings, features) + 1
+    return component_count(settings, features) + 1
 
 
 def halo(settings: SpectraldiffSection) -> int:
@@ -173,95 +176,6 @@ def load(settings: SpectraldiffSection, standard: Standard, folder: Path, device
     return _Encoder(settings, model.to(device), standard, device)
 
 
-class Model(nn.Module):
-    """The denoiser, and how its features become latents.
-
-    ``matrix`` (component, feature), ``offset`` (component,) and the ``seed`` of the noise
-    are buffers: measured or given, kept with the weights and not trained.
-    """
-
-    matrix: Tensor
-    offset: Tensor
-    seed: Tensor
-
-    def __init__(self, settings: SpectraldiffSection, features: int, seed: int) -> None:
-        super().__init__()
-        widths = WIDTHS[settings.profile]
-        bands = settings.band_means(features)
-        self.denoiser = SpectralDiffNetwork(widths, factorised=settings.profile == "lite")
-        self.bands, self.tap, self.time_step = band_count(bands), settings.tap, settings.time_step
-        shape = _components(settings, features), tap_size(widths, bands, settings.tap)
-        self.register_buffer("matrix", torch.zeros(shape))
-        self.register_buffer("offset", torch.zeros(shape[0]))
-        self.register_buffer("seed", torch.tensor(seed))
-
-    def features(self, noised: Tensor, how: Pass) -> Tensor:
-        """Read the features (sample, feature, y, x) of noised squares (sample, band, y, x)."""
-        index = torch.full((len(noised),), self.time_step, device=noised.device)
-        return self.denoiser.tap(noised, index, self.tap, how).flatten(1, 2)
-
-    def latents(self, features: Tensor) -> Tensor:
-        """Project features (feature, pixel) and lift them onto the sphere, (latent, pixel)."""
-        scores = torch.addmm(self.offset[:, None], self.matrix, features)
-        lifted = torch.cat([scores, torch.ones_like(scores[:1])])
-        return nn.functional.normalize(lifted, dim=0)
-
-
-def make_model(settings: SpectraldiffSection, features: int, seed: int) -> Model:
-    """Make a network of random weights, and leave the random numbers of others alone."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(_seed_of(seed, START_KEY))
-        return Model(settings, features, seed)
-
-
-def _components(settings: SpectraldiffSection, features: int) -> int:
-    """Count the components: not more than there are features at the tap."""
-    bands = settings.band_means(features)
-    return min(settings.components, tap_size(WIDTHS[settings.profile], bands, settings.tap))
-
-
-def _seed_of(*key: int) -> int:
-    """Make one number of several, for torch."""
-    (found,) = np.random.SeedSequence(key).generate_state(1).tolist()
-    return int(found)
-
-
-# What is seen
-
-
-def band_means(spectra: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Average neighbouring features of spectra (feature, ...), (count, ...) in their order.
-
-    Examples
-    --------
-    >>> band_means(np.arange(7, dtype=np.float32), 3).tolist()
-    [1.0, 3.5, 5.5]
-    """
-    if count == len(spectra):
-        return spectra
-    sizes = np.asarray([len(part) for part in np.array_split(np.arange(len(spectra)), count)])
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    sums = np.add.reduceat(spectra, first, axis=0)
-    return np.asarray(sums / sizes.astype(np.float32).reshape(-1, *(1,) * (spectra.ndim - 1)))
-
-
-def _embed(
-    settings: SpectraldiffSection, standard: Standard, raw: NDArray[Any], frame: int
-) -> NDArray[np.float32]:
-    """Bring spectra (band, ...) to the range from -1 to 1, and average bands."""
-    values = standard.in_range(raw, frame)
-    with np.errstate(invalid="ignore", over="ignore"):  # pixels without data hold anything
-        values *= 2
-        values -= 1
-        return band_means(values, settings.band_means(len(values)))
-
-
-def _filled_up(values: Tensor, bands: int) -> Tensor:
-    """Repeat the last band of (sample, band, y, x) until there are so many."""
-    missing = bands - values.shape[1]
-    return torch.cat([values, values[:, -1:].expand(-1, missing, -1, -1)], dim=1)
-
-
 # Learning
 
 
@@ -307,7 +221,7 @@ class _Learner:
 
     def loss(self, sample: _Portion, target: None, key: tuple[int, int]) -> Tensor:
         """Mean absolute error of the guessed noise of a portion, at pixels with data."""
-        random = torch.Generator().manual_seed(_seed_of(self._seed, DRAW_KEY, *key))
+        random = torch.Generator().manual_seed(seed_of(self._seed, DRAW_KEY, *key))
         side = min(self._settings.crop_px, *sample.crops[0].valid.shape)
         corners = [_corner(crop.valid, side, random) for crop in sample.crops]
         clean, known = self._squares(sample.crops, sample.frames, corners, side)
@@ -355,13 +269,13 @@ class _Learner:
         for crop, frame, (top, left) in zip(crops, frames, corners, strict=True):
             window = slice(top, top + side), slice(left, left + side)
             valid = crop.valid[window]
-            spectra = _embed(self._settings, self._standard, crop.spectra[:, *window], frame)
+            spectra = embed_spectra(self._settings, self._standard, crop.spectra[:, *window], frame)
             shown.append(np.where(valid, spectra, np.float32(0)))
             known.append(valid[None])
         values, mask = np.stack(shown), np.stack(known).astype(np.float32)
         tensors = (torch.from_numpy(each).to(self._device) for each in (values, mask))
         clean, valid_pixels = tensors
-        return _filled_up(clean, self.network.bands), valid_pixels
+        return filled_up(clean, self.network.bands), valid_pixels
 
     def _error(
         self, model: Model, squares: Squares, index: Tensor, random: torch.Generator
@@ -378,7 +292,7 @@ class _Learner:
     def _noise_error(self, model: Model, batch: int) -> float:
         """Error at some steps of the noise, on a batch of the probe."""
         clean, known = self._batch(batch)
-        random = torch.Generator().manual_seed(_seed_of(self._seed, PROBE_KEY, batch))
+        random = torch.Generator().manual_seed(seed_of(self._seed, PROBE_KEY, batch))
         index = torch.tensor(PROBE_STEPS).repeat(-(-len(clean) // len(PROBE_STEPS)))
         return self._error(model, (clean, known), index[: len(clean)], random).item()
 
@@ -423,7 +337,7 @@ class _Learner:
         rim = min(halo(self._settings), side // 4)
         middle = slice(rim, side - rim)
         features, valid = features[:, middle, middle], known[0, 0, middle, middle] > 0
-        random = torch.Generator().manual_seed(_seed_of(self._seed, PROBE_KEY, number, 1))
+        random = torch.Generator().manual_seed(seed_of(self._seed, PROBE_KEY, number, 1))
         places = torch.nonzero(valid.flatten())[:, 0].cpu()
         order = torch.randperm(len(places), generator=random)[:SAMPLED_PX]
         return features.flatten(1)[:, places[order].to(self._device)]
@@ -458,24 +372,6 @@ def _mean_statistics(batches: Sequence[Statistics]) -> Statistics:
 # Use
 
 
-def as_encoded(
-    settings: SpectraldiffSection, model: Model, clean: Tensor, known: Tensor, place: Place
-) -> Tensor:
-    """Bring a square (band, y, x) to the step at which it is encoded.
-
-    ``known`` (1, y, x) is 0 where nothing is to be added; ``place`` is that of the first pixel.
-    """
-    kept = float(SCHEDULE.kept[model.time_step])
-    faded: Tensor = clean * kept**0.5
-    if settings.noise == "none":
-        return faded
-    origin, shape = (place.row, place.column), (clean.shape[1], clean.shape[2])
-    noise = field_noise(origin, shape, len(clean), int(model.seed))
-    added: Tensor = torch.from_numpy(noise).to(clean.device) * known
-    faded += added * (1 - kept) ** 0.5
-    return faded
-
-
 class _Encoder:
     """A trained network; see :class:`hsistream.methods.base.Encoder`."""
 
@@ -492,7 +388,7 @@ class _Encoder:
 
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Embed spectra (band, ...) as stored, (mean of bands, pixel)."""
-        found = _embed(self._settings, self._standard, raw, frame)
+        found = embed_spectra(self._settings, self._standard, raw, frame)
         return np.ascontiguousarray(found.reshape(len(found), -1))
 
     @one_thread()
@@ -506,7 +402,7 @@ class _Encoder:
         """Turn (mean of bands, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
         square = torch.from_numpy(embedded).to(self._device)
         known = (square != 0).any(dim=0, keepdim=True)  # pixels without data are 0
-        clean = _filled_up(square[None], self._model.bands)[0]
+        clean = filled_up(square[None], self._model.bands)[0]
         around = Place(place.row - self.halo, place.column - self.halo)
         noised = as_encoded(self._settings, self._model, clean, known, around)
         features = self._model.features(noised[None], Pass(padded=False))[0]
