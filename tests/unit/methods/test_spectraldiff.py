@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from hsistream.methods import spectraldiff
 from hsistream.methods.base import Encoder, Place
-from hsistream.methods.spectraldiff_model import SCHEDULE, Model, band_means, embed_spectra
+from hsistream.methods.spectraldiff_model import (
+    SCHEDULE,
+    Model,
+    band_means,
+    embed_spectra,
+    make_model,
+)
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import one_thread
 from hsistream.nn.spectraldiff_network import Pass, SpectralDiffNetwork
@@ -120,7 +126,7 @@ def test_whitened_components_have_one_variance(tmp_path: Path) -> None:
 def test_squares_without_data_cost_nothing(tmp_path: Path) -> None:
     image = IMAGES[0]
     material = material_of((image, Image(image.spectra, np.zeros_like(image.valid))))
-    model = spectraldiff.make_model(settings_of(), 8, 0)
+    model = make_model(settings_of(), 8, 0)
     learner = spectraldiff._Learner(settings_of(), 0, model, material)
     blank = material.probe.crops[4]
     loss = learner.loss(spectraldiff._Portion([blank], [1]), None, (0, 0))
@@ -146,7 +152,7 @@ def test_more_components_than_features_are_as_many_as_features() -> None:
 def test_probe_batches_show_every_quarter_once() -> None:
     material = material_of(IMAGES)
     spread = replace(material.probe, crops=material.probe.crops[:3], frames=[0, 0, 0])
-    model = spectraldiff.make_model(settings_of(), 8, 0)
+    model = make_model(settings_of(), 8, 0)
     learner = spectraldiff._Learner(settings_of(), 0, model, replace(material, probe=spread))
     seen = torch.cat([learner._batch(number)[0] for number in range(4)])
     assert seen.shape == (12, 8, 8, 8)
