@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
+from hsistream.nn.depthwise import depthwise, depthwise_transposed, is_fast_for
 from hsistream.nn.diffusion import time_embedding
 
 TIME_SIZE = 32
@@ -125,6 +126,8 @@ class SpatialConv(nn.Conv3d):
         """Convolve (sample, channel, band, y, x)."""
         bands, rows, columns = (int(each) for each in self.padding)
         around = (bands, rows, columns) if padded else (bands, 0, 0)
+        if self.groups > 1 and self.bias is not None and is_fast_for(values):
+            return depthwise(values, self.weight, self.bias, self.stride[0], around[1])
         return fn.conv3d(
             values, self.weight, self.bias, self.stride, around, self.dilation, self.groups
         )
@@ -140,6 +143,8 @@ class SpatialTransposedConv(nn.ConvTranspose3d):
         bands, rows, columns = (int(each) for each in self.padding)
         around = (bands, rows, columns) if padded else (bands, 2 * rows, 2 * columns)
         stride, group = self.stride, self.groups
+        if group > 1 and self.bias is not None and is_fast_for(values):
+            return depthwise_transposed(values, self.weight, self.bias, around[1])
         return fn.conv_transpose3d(values, self.weight, self.bias, stride, around, 0, group)
 
 
