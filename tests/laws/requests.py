@@ -31,10 +31,9 @@ _LIGHT_UMAE = (
     ("encoder.sample", 160),
 )
 
-LIGHT: Mapping[str, tuple[tuple[str, Any], ...]] = {
-    **dict.fromkeys(("umae", "ds2dl", "ds2dl-paper"), _LIGHT_UMAE),
-    "spectraldiff": (("training.learning_rate", 0.02),),
-}
+LIGHT: Mapping[str, tuple[tuple[str, Any], ...]] = dict.fromkeys(
+    ("umae", "ds2dl", "ds2dl-paper"), _LIGHT_UMAE
+)
 """Settings, by preset, that let slow networks learn less."""
 
 
