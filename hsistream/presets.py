@@ -73,11 +73,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "views": {"spectral": ["latents"]},
                 "encoder": {"name": "spectraldiff"},
                 "training": {
-                    "steps": 600,
+                    "steps": 1000,
                     "pairs": 4,
                     "learning_rate": 5e-3,
                     "weight_decay": 0.0,
-                    "check_every": 200,
+                    "check_every": 250,
                 },
             },
         },

@@ -29,8 +29,6 @@ References
 ----------
 .. [1] N. Chen et al., "SpectralDiff: A generative framework for hyperspectral image
    classification with diffusion models", TGRS 61, 2023. doi:10.1109/TGRS.2023.3310023
-.. [2] J. Ho et al., "Denoising diffusion probabilistic models",
-   NeurIPS 2020. arXiv:2006.11239
 """
 
 from __future__ import annotations
@@ -80,6 +78,7 @@ from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
     Pass,
     Statistics,
+    mean_statistics,
     pass_floats,
     tap_size,
 )
@@ -237,7 +236,7 @@ class _Learner:
         batches = list(range(GROUP * -(-len(self._probe) // GROUP)))
         errors = mapped(partial(self._noise_error, model), batches)
         seen = mapped(partial(self._statistics, model), batches)
-        self._keep(model, [_mean_statistics(layer) for layer in zip(*seen, strict=True)])
+        self._keep(model, [mean_statistics(layer) for layer in zip(*seen, strict=True)])
         sampled = torch.cat(mapped(partial(self._sampled, model), range(len(self._probe))), dim=1)
         if not sampled.shape[1]:  # a probe without data
             sampled = torch.zeros(len(sampled), 1, device=self._device)
@@ -273,8 +272,7 @@ class _Learner:
             shown.append(np.where(valid, spectra, np.float32(0)))
             known.append(valid[None])
         values, mask = np.stack(shown), np.stack(known).astype(np.float32)
-        tensors = (torch.from_numpy(each).to(self._device) for each in (values, mask))
-        clean, valid_pixels = tensors
+        clean, valid_pixels = (torch.from_numpy(each).to(self._device) for each in (values, mask))
         return filled_up(clean, self.network.bands), valid_pixels
 
     def _error(
@@ -359,14 +357,6 @@ def _corner(valid: NDArray[np.bool_], side: int, random: torch.Generator) -> tup
     shares = [valid[top : top + side, left : left + side].mean() for top, left in drawn]
     best = int(np.argmax(np.minimum(shares, LEAST_VALID)))
     return drawn[best][0], drawn[best][1]
-
-
-def _mean_statistics(batches: Sequence[Statistics]) -> Statistics:
-    """Average what batches are normalised by."""
-    return Statistics(
-        torch.stack([each.mean for each in batches]).mean(dim=0),
-        torch.stack([each.variance for each in batches]).mean(dim=0),
-    )
 
 
 # Use

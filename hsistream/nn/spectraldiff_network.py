@@ -12,6 +12,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -208,6 +209,14 @@ class Block(nn.Module):
         found = self.norm_second(fn.relu(self.second(found, how.padded)), how)
         resized: Tensor = self.resized(found, how.padded)
         return resized
+
+
+def mean_statistics(batches: Sequence[Statistics]) -> Statistics:
+    """Average what batches are normalised by."""
+    return Statistics(
+        torch.stack([each.mean for each in batches]).mean(dim=0),
+        torch.stack([each.variance for each in batches]).mean(dim=0),
+    )
 
 
 def band_count(bands: int) -> int:
