@@ -157,7 +157,54 @@ class UmaeSection(Section):
         return self
 
 
-EncoderSection = Annotated[DgcSection | DgcPaperSection | UmaeSection, Field(discriminator="name")]
+class SpectraldiffSection(Section):
+    """A diffusion model: what it sees in slightly noised spectra and their surroundings."""
+
+    name: Literal["spectraldiff"]
+    profile: Literal["paper", "base", "lite"] = "lite"
+    """The published network; one of half its width; or that with layers cut into two."""
+    bands: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Means of neighbouring features that are seen; None: all with the profile paper, 64 with
+    base, 32 with lite."""
+    time_step: Annotated[int, Field(ge=0, lt=500)] = 5
+    """Step of the noise at which latents are read."""
+    tap: Annotated[int, Field(ge=0, le=2)] = 1
+    """Block before which they are read: the features of a later one have seen more pixels."""
+    noise: Literal["none", "hash"] = "none"
+    """What is added to spectra that are encoded: nothing, or the noise of their place."""
+    components: Annotated[int, Field(ge=1, le=2048)] = 64
+    """Principal components of the features, as many as there are at most."""
+    whiten: bool = False
+    """Give all components the same variance, and not only one scale."""
+    crop_px: Annotated[int, Field(ge=4, le=64)] = 16
+    """Side of the squares of a crop that are learnt from."""
+    portions: Annotated[int, Field(ge=1, le=64)] = 2
+    """Parts of a step that are computed one by one, each with a square of every crop."""
+    prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
+    """Means of latents, found afterwards; None: four per cluster, from 16 to 64."""
+    softness: Temperature = 0.05
+    """Temperature at which cosines with prototypes become shares."""
+
+    def band_means(self, features: int) -> int:
+        """Count the values of a spectrum that are seen.
+
+        Examples
+        --------
+        >>> [SpectraldiffSection(name="spectraldiff").band_means(count) for count in (8, 204)]
+        [8, 32]
+        """
+        usual = {"paper": features, "base": 64, "lite": 32}[self.profile]
+        return min(features, self.bands or usual)
+
+    def resolved(self, clusters: int, largest: int) -> SpectraldiffSection:
+        """Fill in what follows from the number of clusters, or the largest that may be found."""
+        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        return self.model_copy(update={"prototypes": prototypes})
+
+
+EncoderSection = Annotated[
+    DgcSection | DgcPaperSection | UmaeSection | SpectraldiffSection, Field(discriminator="name")
+]
 """The network that turns spectra into latents, with its own settings."""
 
 

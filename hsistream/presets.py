@@ -67,6 +67,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "training": _UMAE_TRAINING,
             },
         },
+        "spectraldiff": {
+            "summary": "diffusion model of the scene; landmark consensus of its features",
+            "settings": {
+                "views": {"spectral": ["latents"]},
+                "encoder": {"name": "spectraldiff"},
+                "training": {
+                    "steps": 1000,
+                    "pairs": 4,
+                    "learning_rate": 5e-3,
+                    "weight_decay": 0.0,
+                    "check_every": 250,
+                },
+            },
+        },
         "s2dl": {
             "summary": "landmark consensus with clusterings of superpixels by diffusion",
             "settings": {"cluster": {"head": "joint"}},

@@ -28,6 +28,18 @@ repeated. ``"filled"``: pixels without data are as the nearest with data, and be
 its edges a frame is mirrored, the pixels at the edge included.
 """
 
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pixel of a frame: the first one of the latents that are asked for."""
+
+    row: int
+    column: int
+
+
+ORIGIN = Place(0, 0)
+"""The first pixel of a frame, or of a crop that is looked at by itself."""
+
 LearnsFrom = Literal["crops", "patches"]
 """What a network is trained on: pairs of crops, or the squares around pixels of the reservoir."""
 
@@ -278,9 +290,15 @@ class Encoder(Protocol):
         """Embed spectra (band, ...) as stored, (embedding, pixel); a pixel at a time."""
 
     def refine(
-        self, embedded: NDArray[np.float32], dtype: type[np.floating[Any]] = np.float32
+        self,
+        embedded: NDArray[np.float32],
+        place: Place = ORIGIN,
+        dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
-        """Turn (embedding, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
+        """Turn (embedding, y + 2 halo, x + 2 halo) into latents (latent, y, x).
+
+        ``place`` is where the first of them lies: noise depends on it.
+        """
 
 
 class Method(Protocol):

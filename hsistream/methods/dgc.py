@@ -37,6 +37,7 @@ from torch.nn import functional as fn
 
 from hsistream.illumination import brightness_feature
 from hsistream.methods.base import (
+    ORIGIN,
     SQUARE_PX,
     Crop,
     CropPair,
@@ -44,6 +45,7 @@ from hsistream.methods.base import (
     Gaps,
     LearnsFrom,
     Material,
+    Place,
     Standard,
     Trained,
     Work,
@@ -378,7 +380,10 @@ class _Encoder:
     @one_thread()
     @torch.inference_mode()
     def refine(
-        self, embedded: NDArray[np.float32], dtype: type[np.floating[Any]] = np.float32
+        self,
+        embedded: NDArray[np.float32],
+        place: Place = ORIGIN,
+        dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn scores (component, y + 4, x + 4) into latents (latent, y, x)."""
         found = self._network.refine(torch.from_numpy(embedded).to(self._device))

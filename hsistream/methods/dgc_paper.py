@@ -48,6 +48,7 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from hsistream.methods.base import (
+    ORIGIN,
     SQUARE_PX,
     Crop,
     CropPair,
@@ -55,6 +56,7 @@ from hsistream.methods.base import (
     Gaps,
     LearnsFrom,
     Material,
+    Place,
     Standard,
     Trained,
     Work,
@@ -367,7 +369,10 @@ class _Encoder:
     @one_thread()
     @torch.inference_mode()
     def refine(
-        self, embedded: NDArray[np.float32], dtype: type[np.floating[Any]] = np.float32
+        self,
+        embedded: NDArray[np.float32],
+        place: Place = ORIGIN,
+        dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn (32, y + 8, x + 8) into latents (latent, y, x)."""
         square = torch.from_numpy(embedded).to(self._device)

@@ -48,15 +48,17 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from hsistream.methods.base import (
+    ORIGIN,
     Encoder,
     Gaps,
     LearnsFrom,
     Material,
+    Place,
     Standard,
     Trained,
     Work,
 )
-from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
+from hsistream.methods.watching import Watch, look_by_means, schedule_of, trained
 from hsistream.network_sections import TrainingSection, UmaeSection
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.farthest_points import farthest_points, first_point
@@ -336,15 +338,9 @@ class _Learner:
 
     def _judged(self, error: float, latents: NDArray[np.float32]) -> Inspection:
         """Remember the latents by their k-means; only a network without numbers has collapsed."""
-        wanted = self._settings.prototypes or 0
-        random = np.random.default_rng((self._seed, START_KEY))
-        prototypes = random.standard_normal((wanted, latents.shape[1]))
-        centres = kmeans_centres(latents, wanted, self._seed)
-        prototypes[: len(centres)] = centres  # fewer different latents: the others attract none
-        lengths = np.linalg.norm(prototypes, axis=1, keepdims=True)
-        prototypes /= np.where(lengths > 0, lengths, 1)
-        cosines = prototypes.astype(np.float32) @ latents.T
-        facts = {"masked error": error, **self.watch.judge([cosines], prototypes).facts}
+        wanted, key = self._settings.prototypes or 0, (self._seed, START_KEY)
+        seen = look_by_means(self.watch, latents, wanted, key)
+        facts = {"masked error": error, **seen.facts}
         return Inspection(-error, collapsed=False, agreement=None, facts=facts)
 
 
@@ -376,7 +372,10 @@ class _Encoder:
     @one_thread()
     @torch.inference_mode()
     def refine(
-        self, embedded: NDArray[np.float32], dtype: type[np.floating[Any]] = np.float32
+        self,
+        embedded: NDArray[np.float32],
+        place: Place = ORIGIN,
+        dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn (embedding, y + 6, x + 6) into latents (latent, y, x)."""
         side = 2 * self.halo + 1

@@ -124,6 +124,23 @@ def kmeans_centres(points: NDArray[np.float32], centres: int, seed: int) -> NDAr
     return np.asarray(model.cluster_centers_, np.float32)
 
 
+def look_by_means(
+    watch: Watch, latents: NDArray[np.float32], wanted: int, key: tuple[int, int]
+) -> Inspection:
+    """Remember latents (pixel, latent) by so many of their k-means, as unit vectors.
+
+    Where there are fewer different latents, the other prototypes are drawn by the
+    ``key``, whose first number is the seed; they attract no pixel.
+    """
+    random = np.random.default_rng(key)
+    prototypes = random.standard_normal((wanted, latents.shape[1]))
+    centres = kmeans_centres(latents, wanted, key[0])
+    prototypes[: len(centres)] = centres
+    lengths = np.linalg.norm(prototypes, axis=1, keepdims=True)
+    prototypes /= np.where(lengths > 0, lengths, 1)
+    return watch.judge([prototypes.astype(np.float32) @ latents.T], prototypes)
+
+
 def schedule_of(training: TrainingSection) -> Schedule:
     """Turn the settings of a training into the schedule of the loop."""
     return Schedule(

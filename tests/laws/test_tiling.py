@@ -33,6 +33,12 @@ NETWORK_AGREED = 0.999
 LATENT_STEP = 2e-3
 """Two steps of float16 below 1."""
 SPATIAL_WEIGHT = 0.01
+SPATIAL_LAYERS = {
+    "dgc": "narrow.weight",
+    "dgc-paper": "far.weight",
+    "spectraldiff": "denoiser.up.0.resized.own.weight",
+}
+"""Weights without which a network would see single pixels only."""
 
 Run = Callable[[Scene, int, int], RunDirectory]
 
@@ -86,6 +92,18 @@ def test_tiles_of_any_size_agree_on_what_a_network_sees(method: str, tmp_path: P
     scene = ingest(ODD_FRAMES, tmp_path / "scene.zarr")
     config = tiny(method, ("training.momentum", 0.0), clusters=4)
     _check_network(scene, config, tmp_path)
+
+
+@pytest.mark.slow
+def test_tiles_of_any_size_agree_on_what_a_diffusion_model_sees(tmp_path: Path) -> None:
+    scene = ingest(ODD_FRAMES, tmp_path / "scene.zarr")
+    asked = (
+        ("cluster.head", "prototypes"),
+        ("views.spectral", ["z"]),
+        ("views.spatial", ["plain"]),
+    )
+    noise = (("training.momentum", 0.0), ("encoder.noise", "hash"))
+    _check_network(scene, tiny("spectraldiff", *asked, *noise, clusters=4), tmp_path)
 
 
 @pytest.mark.slow
@@ -149,5 +167,5 @@ def _spatial_weight(done: RunDirectory) -> float:
     """Largest weight of the last convolution; at the start it is 0, and no halo would matter."""
     latest = max((done.checkpoint_path / "checkpoints").iterdir())
     tensors = load((latest / "tensors.safetensors").read_bytes())
-    name = "far" if done.config().method == "dgc-paper" else "narrow"
-    return float(np.abs(tensors[f"average.module.{name}.weight"]).max())
+    name = SPATIAL_LAYERS[done.config().method]
+    return float(np.abs(tensors[f"average.module.{name}"]).max())

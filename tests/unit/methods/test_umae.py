@@ -27,7 +27,7 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import train as train_stage
 from hsistream.stages.encode import embed_tile, refine_tile
 from hsistream.stages.gaps import reading_halo
-from hsistream.tiles import TileGrid, size
+from hsistream.tiles import TileGrid
 from tests.laws.requests import LIGHT, TinyRun, tiny
 from tests.strategies import whole
 from tests.unit.methods.material import BANDS, fields, material_of, work_in
@@ -276,7 +276,7 @@ def test_latents_by_tile_are_those_of_the_whole_frame(
         side = min(encoder.square_px, tile_px)
         own = scene.valid(frame, tile.window(shape))
         embedded = embed_tile(tile, own, scene, encoder, side)
-        found[:, *tile.core] = refine_tile(embedded, size(tile.core), encoder, side)
+        found[:, *tile.core] = refine_tile(embedded, tile.core, encoder, side)
     np.testing.assert_allclose(found[:, valid], expected[:, valid], atol=1e-5)
 
 

@@ -27,7 +27,7 @@ from hsistream.stages.assign import nearest_prototypes
 from hsistream.stages.encode import embed_tile, encode_tile, latent_count, refine_tile
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table
-from hsistream.tiles import Tile, TileGrid, size
+from hsistream.tiles import Tile, TileGrid
 from tests.strategies import Shape, array_source, whole
 
 Latents = NDArray[np.float32]
@@ -65,7 +65,7 @@ def encoded(
     for tile in TileGrid(shape, tile_px, encoder.halo, frame):
         side = min(side_px, tile_px)
         embedded = embed_tile(tile, scene.valid(frame, tile.window(shape)), scene, encoder, side)
-        found[:, *tile.core] = refine_tile(embedded, size(tile.core), encoder, side)
+        found[:, *tile.core] = refine_tile(embedded, tile.core, encoder, side)
     return found
 
 

@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import Event, Noted, StageFinished
-from hsistream.methods.base import Encoder, Gaps, Probe, Reservoir
+from hsistream.methods.base import ORIGIN, Encoder, Gaps, Place, Probe, Reservoir
 from hsistream.pipeline import run
 from hsistream.runs import INDEX, RunDirectory
 from hsistream.scene.crops import CROP_PX, Crop
@@ -270,7 +270,9 @@ class Sums:
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         return raw.astype(np.float32)
 
-    def refine(self, embedded: NDArray[np.float32], dtype: type = np.float32) -> NDArray[Any]:
+    def refine(
+        self, embedded: NDArray[np.float32], place: Place = ORIGIN, dtype: type = np.float32
+    ) -> NDArray[Any]:
         height, width = embedded.shape[1] - 2, embedded.shape[2] - 2
         shifted = [
             embedded[:, top : top + height, left : left + width] for top, left in np.ndindex(3, 3)
