@@ -255,7 +255,7 @@ def pass_floats(widths: tuple[int, int, int, int], bands: int, *, factorised: bo
     Examples
     --------
     >>> pass_floats((16, 32, 64, 128), 200, factorised=False).kept // 1000
-    134
+    339
     """
     first, second, third, deepest = widths
     length = band_count(bands)

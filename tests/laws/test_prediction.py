@@ -73,7 +73,9 @@ def groups_of(learnt: RunDirectory, scene: Scene) -> dict[str, str]:
 # The way back
 
 
-@pytest.mark.parametrize("method", ["consensus", "kmeans", "dgc", "dgc-paper", "umae"])
+@pytest.mark.parametrize(
+    "method", ["consensus", "kmeans", "dgc", "dgc-paper", "umae", "spectraldiff"]
+)
 def test_the_scene_of_a_run_gets_its_labels(
     tiny_run: TinyRun, scene: Scene, tmp_path: Path, method: str
 ) -> None:
