@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hsistream.planning import plan
     from hsistream.prediction import predict
     from hsistream.readers.sources import open_sources
+    from hsistream.reconstruction import reconstruct
     from hsistream.runs import RunDirectory
     from hsistream.runtime.cluster import connect
     from hsistream.scene.ingest import ingest
@@ -44,6 +45,7 @@ __all__ = [
     "open_sources",
     "plan",
     "predict",
+    "reconstruct",
     "relabel",
     "run",
 ]
@@ -64,6 +66,7 @@ _HOME = {
     "open_sources": "readers.sources",
     "plan": "planning",
     "predict": "prediction",
+    "reconstruct": "reconstruction",
     "relabel": "pipeline",
     "run": "pipeline",
 }

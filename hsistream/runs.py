@@ -146,6 +146,11 @@ class RunDirectory:
         return self.report_path / "map.png"
 
     @property
+    def reconstruction_path(self) -> Path:
+        """The picture of noise that is added and taken away."""
+        return self.report_path / "reconstruct.png"
+
+    @property
     def scores_path(self) -> Path:
         """Agreement with a truth, if one was given to ``evaluate``."""
         return self.report_path / "scores.json"

@@ -39,6 +39,7 @@ from hsistream.cli.arguments import (
 )
 from hsistream.cli.classify import classify
 from hsistream.cli.process import settle
+from hsistream.cli.reconstruct import reconstruct
 from hsistream.cli.reporting import print_version, reporting
 from hsistream.errors import MemoryBudgetError, ResourceError, SceneError
 
@@ -291,6 +292,7 @@ def predict(
 
 
 app.command()(classify)
+app.command()(reconstruct)
 
 
 @app.command()
