@@ -17,11 +17,13 @@ from hsistream.runs import NO_LABEL
 
 TITLE_CHARACTERS = 132
 """Characters of the titles of one row."""
+LEGEND_PARTS = 6
+"""Names of classes in one row of the legend."""
 PICTURE_FRAMES, PICTURE_LABELS = 6, 40
 """At most so many frames and legend entries in the picture."""
 
 
-def write_picture(frames: Sequence[FramePicture], path: Path) -> None:
+def write_picture(frames: Sequence[FramePicture], path: Path, classes: Sequence[str] = ()) -> None:
     """Write false colour and label map of the first six frames as one PNG.
 
     Parameters
@@ -31,6 +33,8 @@ def write_picture(frames: Sequence[FramePicture], path: Path) -> None:
         have theirs below.
     path : Path
         The PNG file; it is replaced once the new one is whole.
+    classes : sequence of str
+        Names of the labels, where they are classes; none for clusters.
 
     Raises
     ------
@@ -49,11 +53,11 @@ def write_picture(frames: Sequence[FramePicture], path: Path) -> None:
         photograph.set_title(_short(frame.name, columns), fontsize=10)
         label_map.imshow(label_image(frame.labels, colours), interpolation="nearest")
         label_map.set_facecolor(css_colour(NO_DATA_RGB))
-        label_map.set_title("clusters", fontsize=10)
+        label_map.set_title("classes" if classes else "clusters", fontsize=10)
     for each in axes:
         each.set(xticks=[], yticks=[], anchor="N")
         each.spines[:].set_visible(False)
-    _add_legend(figure, shown, colours)
+    _add_legend(figure, shown, colours, classes)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
 
@@ -72,17 +76,27 @@ def _picture_inches(frames: Sequence[FramePicture], rows: int, columns: int) -> 
     return columns * width, rows * height + 0.4
 
 
-def _add_legend(figure: Any, frames: Sequence[FramePicture], colours: NDArray[np.uint8]) -> None:
+def _add_legend(
+    figure: Any,
+    frames: Sequence[FramePicture],
+    colours: NDArray[np.uint8],
+    classes: Sequence[str],
+) -> None:
     """Name the labels below the pictures."""
     from matplotlib.patches import Patch
 
     found: set[int] = set().union(*(np.unique(frame.labels).tolist() for frame in frames))
     known = sorted(found - {NO_LABEL})[:PICTURE_LABELS]
     patches = [
-        Patch(color=css_colour(colours[label].tolist()), label=str(label)) for label in known
+        Patch(
+            color=css_colour(colours[label].tolist()),
+            label=_short(classes[label], LEGEND_PARTS) if classes else str(label),
+        )
+        for label in known
     ]
     if patches:
+        columns = min(len(patches), LEGEND_PARTS if classes else 12)
         figure.legend(
-            handles=patches, loc="outside lower center", ncols=min(len(patches), 12),
+            handles=patches, loc="outside lower center", ncols=columns,
             frameon=False, fontsize=9, handlelength=1.1, handleheight=1.1, columnspacing=1.2,
         )  # fmt: skip

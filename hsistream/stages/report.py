@@ -77,7 +77,8 @@ def write(run: RunDirectory, scene: Scene, scores: Mapping[str, Any] | None) -> 
     """Write page and picture of a run whose labels are done."""
     frames = frame_pictures(run, scene)
     write_page(page_facts(run, scene, frames, scores), run.page_path)
-    write_picture(frames, run.picture_path)
+    classes = classification_summary(run)
+    write_picture(frames, run.picture_path, classes.names if classes else ())
 
 
 def page_facts(

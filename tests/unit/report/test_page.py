@@ -228,6 +228,24 @@ def test_the_picture_shows_up_to_six_frames(tmp_path: Path, frames: int) -> None
         assert image.width > 400
 
 
+def test_the_picture_names_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    told: dict[str, list[str]] = {}
+    monkeypatch.setattr(
+        Figure,
+        "legend",
+        lambda _self, handles, **_: told.update(labels=[each.get_label() for each in handles]),
+    )
+    shown = picture("frame")
+    found = sorted({int(label) for label in np.unique(shown.labels)} - {NO_LABEL})
+    write_picture([shown], tmp_path / "map.png")
+    assert told["labels"] == [str(label) for label in found]
+    names = [f"kind {label}" for label in range(max(found) + 1)]
+    write_picture([shown], tmp_path / "map.png", names)
+    assert told["labels"] == [names[label] for label in found]
+
+
 def test_a_column_of_areas_has_one_unit() -> None:
     assert [format_area(area, 2e4) for area in (2e4, 100)] == ["2.00 ha", "0.01 ha"]
 
