@@ -102,12 +102,10 @@ def features(
     """Yield features (feature, y, x) of the whole scene, by name; NaN = no data."""
     height, width = scene.frames[0].shape
     whole = slice(0, height), slice(0, width)
-    sets: list[tuple[str, list[str], str]] = [(each, [each], "raw") for each in asked.features]
-    for network in asked.networks:
-        sets.append((network, ["latents"], network))
-        if asked.with_raw:
-            sets.append((f"raw+{network}", ["raw", "latents"], network))
-    for title, names, method in sets:
+    besides = [["latents"], ["raw", "latents"]] if asked.with_raw else [["latents"]]
+    sets = [(each, "raw", [each], [[each]]) for each in asked.features]
+    sets += [(each, each, ["latents"], besides) for each in asked.networks]
+    for title, method, names, wanted in sets:
         settings: list[tuple[str, Any]] = [
             ("classify.labels", str(path)),
             ("classify.key", "gt"),
@@ -117,8 +115,10 @@ def features(
         ]
         config = hs.RunConfig.make(method, settings=settings)
         run = classify(scene, config, scratch / f"{path.stem}-{title}")
-        read = load_features(run, tuple(names), str(run.path))
-        yield title, read_features(0, whole, 0, scene, read)
+        for every in wanted:
+            read = load_features(run, tuple(every), str(run.path))
+            beside = "raw+" if len(every) > 1 else ""
+            yield f"{beside}{title}", read_features(0, whole, 0, scene, read)
 
 
 def accuracy(

@@ -41,16 +41,6 @@ class MatchingName(StrEnum):
     square = "square"
 
 
-class FeaturesName(StrEnum):
-    """What a classifier sees of a pixel."""
-
-    raw = "raw"
-    pca = "pca"
-    mnf = "mnf"
-    mean5 = "mean5"
-    latents = "latents"
-
-
 class ClassifierName(StrEnum):
     """What makes classes of features."""
 

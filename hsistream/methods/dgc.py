@@ -50,7 +50,7 @@ from hsistream.methods.base import (
     Trained,
     Work,
 )
-from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
+from hsistream.methods.watching import Watch, kmeans_centres, train_watched
 from hsistream.network_sections import DgcSection, TrainingSection
 from hsistream.nn.assignment import balanced_targets, repulsion, swapped_loss
 from hsistream.nn.augment import (
@@ -66,7 +66,6 @@ from hsistream.nn.augment import (
 from hsistream.nn.dgc_network import HALO, DgcNetwork, component_count
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.learner import Inspection, Mapped
-from hsistream.nn.loop import fit
 from hsistream.nn.spectral import WIDTH
 from hsistream.nn.training import load_average
 from hsistream.tiles import Window
@@ -111,16 +110,7 @@ def train(
     """Train from k-means on principal components; see :class:`hsistream.methods.base.Method`."""
     network = _start(settings, seed, material).to(work.device)
     learner = _Learner(settings, seed, network, material)
-    done = fit(
-        learner,
-        material.batches,
-        schedule_of(training),
-        work.folder,
-        fingerprint=work.fingerprint,
-        threads=work.threads,
-        notify=work.notify,
-    )
-    return trained(done, learner.watch)
+    return train_watched(learner, learner.watch, material.batches, training, work)
 
 
 def load(settings: DgcSection, standard: Standard, folder: Path, device: str) -> Encoder:

@@ -61,12 +61,11 @@ from hsistream.methods.base import (
     Trained,
     Work,
 )
-from hsistream.methods.watching import Watch, kmeans_centres, schedule_of, trained
+from hsistream.methods.watching import Watch, kmeans_centres, train_watched
 from hsistream.network_sections import DgcPaperSection, TrainingSection
 from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
 from hsistream.nn.exact import as_array, one_thread, reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
-from hsistream.nn.loop import fit
 from hsistream.nn.mean_shift import REACH
 from hsistream.nn.paper_losses import (
     NEVER,
@@ -131,16 +130,7 @@ def train(
     """Train from random weights; see :class:`hsistream.methods.base.Method`."""
     network = _start(settings, seed, material, work.threads).to(work.device)
     learner = _Learner(settings, seed, network, material)
-    done = fit(
-        learner,
-        material.batches,
-        schedule_of(training),
-        work.folder,
-        fingerprint=work.fingerprint,
-        threads=work.threads,
-        notify=work.notify,
-    )
-    return trained(done, learner.watch)
+    return train_watched(learner, learner.watch, material.batches, training, work)
 
 
 def load(settings: DgcPaperSection, standard: Standard, folder: Path, device: str) -> Encoder:

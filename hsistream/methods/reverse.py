@@ -122,15 +122,16 @@ def _way_back(
 ) -> tuple[list[Tensor], Tensor]:
     """Go back from the last shown step; what there is at the shown steps, and at the end."""
     random = torch.Generator().manual_seed(seed_of(int(model.seed), FRESH_KEY))
-    passed, first = {}, SHOWN_STEPS[-1]
+    passed, first = [], SHOWN_STEPS[-1]
     for step in range(first, -1, -1):
-        passed[step] = found if step in SHOWN_STEPS else None
+        if step in SHOWN_STEPS:
+            passed.append(found)
         index = torch.tensor([step])
         guess = model.denoiser(found, index, Pass(batch=[]))
         fresh = torch.randn(found.shape, generator=random)
         found = SCHEDULE.reversed(found, guess, index, fresh)
         tell(first - step + 1, first + 1)
-    return [each for step in SHOWN_STEPS if (each := passed[step]) is not None], found
+    return passed[::-1], found
 
 
 def _bands(found: Tensor | list[Tensor], bands: int) -> Floats:

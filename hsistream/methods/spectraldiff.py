@@ -68,11 +68,10 @@ from hsistream.methods.spectraldiff_model import (
     make_model,
     seed_of,
 )
-from hsistream.methods.watching import Watch, look_by_means, schedule_of, trained
+from hsistream.methods.watching import Watch, look_by_means, train_watched
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.learner import Inspection, Mapped
-from hsistream.nn.loop import fit
 from hsistream.nn.principal import principal_map
 from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
@@ -156,16 +155,9 @@ def train(
     """Train from random weights; see :class:`hsistream.methods.base.Method`."""
     model = make_model(settings, material.standard.feature_count, seed).to(work.device)
     learner = _Learner(settings, seed, model, material)
-    done = fit(
-        learner,
-        partial(_batches, settings.portions, material),
-        schedule_of(training),
-        work.folder,
-        fingerprint=work.fingerprint,
-        threads=work.threads,
-        notify=work.notify,
+    return train_watched(
+        learner, learner.watch, partial(_batches, settings.portions, material), training, work
     )
-    return trained(done, learner.watch)
 
 
 def load(settings: SpectraldiffSection, standard: Standard, folder: Path, device: str) -> Encoder:

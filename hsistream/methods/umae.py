@@ -58,12 +58,11 @@ from hsistream.methods.base import (
     Trained,
     Work,
 )
-from hsistream.methods.watching import Watch, look_by_means, schedule_of, trained
+from hsistream.methods.watching import Watch, look_by_means, train_watched
 from hsistream.network_sections import TrainingSection, UmaeSection
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.farthest_points import farthest_points, first_point
 from hsistream.nn.learner import Inspection, Mapped
-from hsistream.nn.loop import fit
 from hsistream.nn.masking import hidden_count, masks
 from hsistream.nn.training import load_average
 from hsistream.nn.umae_network import Shape, UmaeNetwork, cyclic_groups, even_groups
@@ -126,16 +125,13 @@ def train(
     network = make_network(settings, material.standard.feature_count, seed).to(work.device)
     numbers = _chosen(settings, seed, material)
     learner = _Learner(settings, seed, network, material, numbers)
-    done = fit(
+    return train_watched(
         learner,
+        learner.watch,
         partial(_batches, settings.batch, seed, len(numbers)),
-        schedule_of(training),
-        work.folder,
-        fingerprint=work.fingerprint,
-        threads=work.threads,
-        notify=work.notify,
+        training,
+        work,
     )
-    return trained(done, learner.watch)
 
 
 def load(settings: UmaeSection, standard: Standard, folder: Path, device: str) -> Encoder:

@@ -5,7 +5,7 @@ Shared by the networks with prototypes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,9 +16,10 @@ from sklearn.metrics import adjusted_mutual_info_score
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from hsistream.methods.base import Crop, Probe, Trained
+from hsistream.methods.base import Crop, Probe, Trained, Work
 from hsistream.network_sections import TrainingSection
-from hsistream.nn.learner import Inspection, Mapped, Schedule
+from hsistream.nn.learner import Inspection, Learner, Mapped, Schedule, Target
+from hsistream.nn.loop import Sample, fit
 from hsistream.nn.loop import Trained as Fitted
 
 ALARM_ENTROPY = 0.5
@@ -164,6 +165,26 @@ class _Watched(Protocol):
 
     def history(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Prototypes and masses of every check."""
+
+
+def train_watched(
+    learner: Learner[Sample, Target],
+    watch: _Watched,
+    batches: Callable[[int], Iterable[Sequence[Sample]]],
+    training: TrainingSection,
+    work: Work,
+) -> Trained:
+    """Train a learner that is watched, or finish it; see :func:`hsistream.nn.loop.fit`."""
+    done = fit(
+        learner,
+        batches,
+        schedule_of(training),
+        work.folder,
+        fingerprint=work.fingerprint,
+        threads=work.threads,
+        notify=work.notify,
+    )
+    return trained(done, watch)
 
 
 def trained(fitted: Fitted, watch: _Watched) -> Trained:

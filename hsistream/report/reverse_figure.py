@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.files import replacing
 from hsistream.report.quicklook import false_colour
+
+if TYPE_CHECKING:  # its module loads the networks
+    from hsistream.methods.reverse import Reversal
 
 SHOWN = (5, 3, 1)
 """Sixths of the way along the bands at which red, green and blue lie."""
@@ -18,36 +21,12 @@ INCHES = 1.7
 """Side of one picture."""
 
 
-class Shown(Protocol):
-    """What is drawn; see :class:`hsistream.methods.reverse.Reversal`."""
-
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """Steps of the noise, increasing."""
-
-    @property
-    def clean(self) -> NDArray[np.float32]:
-        """The square without noise, (band, y, x)."""
-
-    @property
-    def noised(self) -> NDArray[np.float32]:
-        """With the noise of every step, (step, band, y, x)."""
-
-    @property
-    def restored(self) -> NDArray[np.float32]:
-        """On the way back, at every step, (step, band, y, x)."""
-
-    @property
-    def last(self) -> NDArray[np.float32]:
-        """At the end of the way back, (band, y, x)."""
-
-
-def save_reversal(shown: Shown, path: Path) -> None:
+def save_reversal(shown: Reversal, path: Path) -> None:
     """Draw both ways as rows of pictures, with the spectrum of the middle pixel below each.
 
     Parameters
     ----------
-    shown : Shown
+    shown : Reversal
         What is drawn.
     path : Path
         The PNG file; it is replaced once the new one is whole.

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Notify, Progress, StageStarted
 from hsistream.runs import RunDirectory
@@ -15,7 +18,8 @@ from hsistream.runtime.map_tiles import TileFunction, map_tiles
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import reservoir_thresholds
 from hsistream.stores.raster import GridFrame, Layer, RasterStore
-from hsistream.tiles import Tile, TileGrid
+from hsistream.stores.tables import Table
+from hsistream.tiles import Tile, TileGrid, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +140,16 @@ def largest_tile(scene: Scene, tile_px: int) -> tuple[int, int]:
 def widest_tile(scene: Scene, tile_px: int) -> int:
     """Columns of the widest tile of a scene, px; it need not be the largest."""
     return min(tile_px, max(frame.shape[1] for frame in scene.frames))
+
+
+def inside(places: Table, frame: int, window: Window) -> NDArray[np.bool_]:
+    """Tell which places, columns ``frame``, ``row`` and ``column`` (place,), lie in a window."""
+    rows, columns = window
+    row, column = places["row"], places["column"]
+    return np.asarray(
+        (places["frame"] == frame)
+        & (row >= rows.start)
+        & (row < rows.stop)
+        & (column >= columns.start)
+        & (column < columns.stop)
+    )

@@ -6,9 +6,7 @@ import re
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hsistream.classifiers.calibration import probabilities
 from hsistream.config import RunConfig
 from hsistream.runs import (
     CONFIDENCE,
@@ -24,19 +22,18 @@ from hsistream.sections import ClassifySection
 from hsistream.stages import Context, Needs, scene_tiles
 from hsistream.stages import divide as divide_stage
 from hsistream.stages import label as label_stage
-from hsistream.stages.divide import asked
 from hsistream.stages.examine import judging_bytes
 from hsistream.stages.features import (
-    Features,
+    asked,
     load_features,
     reach_of,
     read_features,
     tile_strips,
 )
-from hsistream.stages.learn import MAP, Judge, load_judges
+from hsistream.stages.learn import MAP, load_judges
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
-from hsistream.tiles import Tile, Window, size, within
+from hsistream.tiles import Tile, size, within
 
 
 def run(context: Context) -> None:
@@ -89,36 +86,24 @@ def classify_tile(
     [judge] = load_judges(run, settings, (MAP,), fingerprint)
     features = load_features(run, settings.features, fingerprint)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
-    stored = np.full((classes, *size(tile.core)), NO_CONFIDENCE, np.uint8)
+    best = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
+    every = np.full(
+        (classes if settings.probabilities else 0, *best.shape), NO_CONFIDENCE, np.uint8
+    )
     for strip in tile_strips(scene, tile.core):
         valid = scene.valid(tile.frame, strip)
         if valid.any():
-            said = _judged(tile.frame, strip, valid, (scene, settings, features, judge))
-            place = within(strip, tile.core)
+            seen = read_features(tile.frame, strip, reach_of(settings), scene, features)
+            said, place = judge.probabilities(seen, valid), within(strip, tile.core)
+            steps = np.rint(said * CONFIDENCE_STEPS).astype(np.uint8)
             label[place][valid] = said.argmax(axis=1)
-            stored[:, *place][:, valid] = np.rint(said * CONFIDENCE_STEPS).T
+            best[place][valid] = steps.max(axis=1)
+            if settings.probabilities:
+                every[:, *place][:, valid] = steps.T
     if settings.probabilities:
         frame = scene.frames[tile.frame].name
-        RasterStore(run.labels_uri).write(frame, PROBABILITY, tile.core, stored)
-    best = np.where(label == NO_LABEL, NO_CONFIDENCE, _best(stored))
-    return label_stage.write_labels(tile, scene, run, label, best.astype(np.uint8), classes)
-
-
-def _judged(
-    frame: int,
-    strip: Window,
-    valid: NDArray[np.bool_],
-    by: tuple[Scene, ClassifySection, Features, Judge],
-) -> NDArray[np.float32]:
-    """Give the probabilities (valid pixel, class) of a strip."""
-    scene, settings, features, judge = by
-    seen = read_features(frame, strip, reach_of(settings), scene, features)
-    return probabilities(judge.fitted.judge_window(seen, valid), judge.temperature)
-
-
-def _best(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Take the greatest stored probability of each pixel."""
-    return np.asarray(stored.max(axis=0))
+        RasterStore(run.labels_uri).write(frame, PROBABILITY, tile.core, every)
+    return label_stage.write_labels(tile, scene, run, label, best, classes)
 
 
 def layers(names: tuple[str, ...], settings: ClassifySection) -> list[Layer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,11 +13,12 @@ from hsistream.errors import ConfigError
 from hsistream.events import StageStarted, Warned
 from hsistream.readers.label_sources import read_labelled
 from hsistream.readers.labelled import Labelled, LabelOptions
+from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
 from hsistream.stages import Context, Needs
-from hsistream.stages.features import seen_px
-from hsistream.stores.tables import Table, write_table
+from hsistream.stages.features import asked, seen_px
+from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "labelled"
 
@@ -51,10 +54,10 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     return Needs(tiles=0, task={}, driver=driver, disk_bytes=disk_bytes)
 
 
-def asked(config: RunConfig) -> ClassifySection:
-    """Give what is asked of a map of classes."""
-    assert config.classify is not None, "the stream has this stage only with labels"
-    return config.classify
+@lru_cache(maxsize=2)
+def load_places(run: RunDirectory, fingerprint: str) -> Table:
+    """Read the labelled pixels once per process; the fingerprint tells runs apart."""
+    return read_table(run.table(TABLE))
 
 
 def options_of(settings: ClassifySection) -> LabelOptions:

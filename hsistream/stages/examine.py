@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.classifiers import load_classifier
-from hsistream.classifiers.calibration import probabilities
 from hsistream.classifiers.metrics import confusion
 from hsistream.classifiers.splits import TEST
 from hsistream.config import RunConfig
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Context, Needs, largest_tile, scene_tiles
+from hsistream.stages import Context, Needs, inside, largest_tile, scene_tiles
 from hsistream.stages import divide as divide_stage
-from hsistream.stages.divide import asked
+from hsistream.stages.divide import load_places
 from hsistream.stages.features import (
+    asked,
     feature_total,
     load_features,
     reach_of,
@@ -28,8 +28,8 @@ from hsistream.stages.features import (
     strip_px,
     tile_strips,
 )
-from hsistream.stages.gather import inside, tiles_of
-from hsistream.stages.learn import Judge, load_judges
+from hsistream.stages.gather import tiles_of
+from hsistream.stages.learn import load_judges
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, size
 
@@ -78,7 +78,7 @@ def examine_tile(
     tile: Tile, *, scene: Scene, run: RunDirectory, settings: ClassifySection, fingerprint: str
 ) -> Table:
     """Count, for each split, what was said of the pixels of its test in one tile."""
-    places = read_table(run.table(divide_stage.TABLE))
+    places = load_places(run, fingerprint)
     names = tuple(str(split) for split in range(settings.splits))
     judges = load_judges(run, settings, names, fingerprint)
     features = load_features(run, settings.features, fingerprint)
@@ -95,16 +95,9 @@ def examine_tile(
             own = places["roles"][split, here] == TEST
             wanted = np.zeros(size(strip), np.bool_)
             wanted[row[own] - strip[0].start, column[own] - strip[1].start] = True
-            said = _judged(judge, seen, wanted)
+            said = judge.probabilities(seen, wanted)  # labels are sorted as pixels are
             _count(found, split, places["number"][here[own]].astype(np.int64), said)
     return found
-
-
-def _judged(
-    judge: Judge, seen: NDArray[np.float32], wanted: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Give the probabilities (pixel, class) of the wanted pixels; labels are sorted as they are."""
-    return probabilities(judge.fitted.judge_window(seen, wanted), judge.temperature)
 
 
 def _nothing(splits: int, classes: int) -> Table:

@@ -111,6 +111,12 @@ def strip_px(scene: Scene) -> int:
     return max(1, STRIP_PX // scene.chunk_px) * scene.chunk_px
 
 
+def asked(config: RunConfig) -> ClassifySection:
+    """Give what is asked of a map of classes."""
+    assert config.classify is not None, "asked only where there are labels"
+    return config.classify
+
+
 def reach_of(settings: ClassifySection) -> int:
     """Pixels around a pixel whose features its classifier looks at."""
     return load_classifier(settings.classifier).reach(settings)
@@ -118,8 +124,7 @@ def reach_of(settings: ClassifySection) -> int:
 
 def seen_px(config: RunConfig) -> int:
     """Side of the square of pixels on whose spectra a judgement depends."""
-    settings = config.classify
-    assert settings is not None, "asked only where there are labels"
+    settings = asked(config)
     around = MEAN_REACH if MEAN in settings.features else 0
     if config.encoder is not None:
         method = load_method(config.encoder.name)
@@ -129,8 +134,7 @@ def seen_px(config: RunConfig) -> int:
 
 def feature_total(scene: Scene, config: RunConfig) -> int:
     """Count the features of a pixel, at most."""
-    settings = config.classify
-    assert settings is not None, "asked only where there are labels"
+    settings = asked(config)
     bands = feature_count(config.statistics.illumination, scene.bands)
     views = config.views
     sizes = {"raw": bands, "pca": views.z_components, "mean5": views.z_components}
@@ -144,8 +148,7 @@ def feature_total(scene: Scene, config: RunConfig) -> int:
 
 def strip_bytes(scene: Scene, config: RunConfig, tile_px: int) -> dict[str, int]:
     """Memory of the features of one strip of a tile, term by term."""
-    settings = config.classify
-    assert settings is not None, "asked only where there are labels"
+    settings = asked(config)
     around = 2 * (reach_of(settings) + MEAN_REACH)
     rows, columns = largest_tile(scene, tile_px)
     pixels = (min(rows, strip_px(scene)) + around) * (columns + around)

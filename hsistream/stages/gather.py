@@ -11,10 +11,11 @@ from hsistream.config import RunConfig
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import FeatureName
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Context, Needs, inside, scene_tiles
 from hsistream.stages import divide as divide_stage
-from hsistream.stages.divide import asked
+from hsistream.stages.divide import load_places
 from hsistream.stages.features import (
+    asked,
     feature_total,
     load_features,
     reach_of,
@@ -81,7 +82,7 @@ def gather_tile(
     fingerprint: str,
 ) -> Table:
     """Cut the squares around the pixels of one tile that are learnt from."""
-    table = read_table(run.table(divide_stage.TABLE))
+    table = load_places(run, fingerprint)
     features = load_features(run, names, fingerprint)
     own = inside(table, tile.frame, tile.core) & table["learnt"]
     pixels, squares = [], []
@@ -125,19 +126,6 @@ def tiles_of(context: Context, places: Table, chosen: NDArray[np.bool_]) -> list
     held = {tuple(key) for key in np.unique(keys[chosen], axis=0).tolist()}
     tiles = context.tiles(tile_px)
     return [tile for tile in tiles if (tile.frame, tile.row, tile.column) in held]
-
-
-def inside(places: Table, frame: int, window: Window) -> NDArray[np.bool_]:
-    """Tell which places (pixel,) lie in a window of a frame."""
-    rows, columns = window
-    row, column = places["row"], places["column"]
-    return np.asarray(
-        (places["frame"] == frame)
-        & (row >= rows.start)
-        & (row < rows.stop)
-        & (column >= columns.start)
-        & (column < columns.stop)
-    )
 
 
 def _around(places: Table, here: NDArray[np.int64]) -> Window:

@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 
 from hsistream.classifiers import load_classifier
 from hsistream.classifiers.base import Fitted, Lesson
-from hsistream.classifiers.calibration import calibrated
+from hsistream.classifiers.calibration import calibrated, probabilities
 from hsistream.classifiers.splits import TRAIN
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError
@@ -29,8 +29,7 @@ from hsistream.sections import ClassifySection
 from hsistream.stages import Context, Needs
 from hsistream.stages import divide as divide_stage
 from hsistream.stages import gather as gather_stage
-from hsistream.stages.divide import asked
-from hsistream.stages.features import feature_total
+from hsistream.stages.features import asked, feature_total
 from hsistream.stages.gather import lesson_bytes
 from hsistream.stores.tables import Table, read_table, write_table
 
@@ -52,6 +51,15 @@ class Judge:
 
     fitted: Fitted
     temperature: float
+
+    def probabilities(
+        self, seen: NDArray[np.float32], wanted: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Give the probabilities (wanted pixel, class) of pixels of a window.
+
+        Arguments are those of :meth:`hsistream.classifiers.base.Fitted.judge_window`.
+        """
+        return probabilities(self.fitted.judge_window(seen, wanted), self.temperature)
 
 
 def run(context: Context) -> None:

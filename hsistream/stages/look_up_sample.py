@@ -9,7 +9,7 @@ from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.runs import LABELS, RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, reservoir_pixels, scene_tiles
+from hsistream.stages import Context, Needs, inside, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
@@ -45,19 +45,13 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def labels_at(places: Table, run: RunDirectory, scene: Scene) -> NDArray[np.uint16]:
     """Read the labels (pixel,) of pixels at a frame, row and column each."""
     RasterStore(run.labels_uri).check_complete(scene.frames, LABELS)
-    frame, row, column = (places[name] for name in ("frame", "row", "column"))
-    found = np.empty(len(frame), np.uint16)
+    row, column = places["row"], places["column"]
+    found = np.empty(len(row), np.uint16)
     for tile in scene_tiles(scene, TILE_PX):
-        rows, columns = tile.core
-        own = np.flatnonzero(
-            (frame == tile.frame)
-            & (row >= rows.start)
-            & (row < rows.stop)
-            & (column >= columns.start)
-            & (column < columns.stop)
-        )
+        own = np.flatnonzero(inside(places, tile.frame, tile.core))
         if len(own):
             name = scene.frames[tile.frame].name
             labels = RasterStore(run.labels_uri).read(name, LABELS, tile.core)
+            rows, columns = tile.core
             found[own] = labels[row[own] - rows.start, column[own] - columns.start]
     return found

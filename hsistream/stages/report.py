@@ -76,8 +76,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def write(run: RunDirectory, scene: Scene, scores: Mapping[str, Any] | None) -> None:
     """Write page and picture of a run whose labels are done."""
     frames = frame_pictures(run, scene)
-    write_page(page_facts(run, scene, frames, scores), run.page_path)
-    classes = classification_summary(run)
+    facts = page_facts(run, scene, frames, scores)
+    write_page(facts, run.page_path)
+    classes = facts.classification
     write_picture(frames, run.picture_path, classes.names if classes else ())
 
 

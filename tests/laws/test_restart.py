@@ -18,7 +18,7 @@ import pytest
 
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Event, Noted, Progress, StageStarted
-from hsistream.methods import dgc, watching
+from hsistream.methods import watching
 from hsistream.pipeline import run, status
 from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import ingest
@@ -197,7 +197,7 @@ def checkpoint_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def often(*arguments: Any) -> Any:
         return replace(usual(*arguments), save_every_s=0.0)
 
-    monkeypatch.setattr(dgc, "schedule_of", often)
+    monkeypatch.setattr(watching, "schedule_of", often)
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])

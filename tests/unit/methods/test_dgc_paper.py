@@ -11,7 +11,7 @@ import torch  # noqa: TID253 the layer of the networks
 from numpy.typing import NDArray
 
 from hsistream.events import Event, Progress, ignore
-from hsistream.methods import dgc_paper, load_method
+from hsistream.methods import dgc_paper, load_method, watching
 from hsistream.methods.base import Material, Probe, Reservoir, Standard, Trained, Work
 from hsistream.methods.watching import schedule_of
 from hsistream.network_sections import DgcPaperSection, TrainingSection
@@ -392,7 +392,7 @@ def test_threads_and_an_interruption_change_no_byte(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            dgc_paper,
+            watching,
             "schedule_of",
             lambda *known: replace(schedule_of(*known), save_every_s=0.0),
         )
