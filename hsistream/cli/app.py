@@ -273,8 +273,8 @@ def predict(
 
     The frames need its bands and units, and get its labels: label 3 is the same material in both.
     The result is a run directory of its own, for status, evaluate, export and report; repeated,
-    the command finishes an interrupted one. RUN may have been made by any method but those of
-    superpixels (s2dl, ds2dl and their -paper forms).
+    the command finishes an interrupted one. RUN may have been made by any method of cluster
+    but s2dl-paper and ds2dl-paper, whose clusters cannot be carried on.
     """
     from hsistream import prediction
     from hsistream.cli import output, request
