@@ -240,6 +240,16 @@ class DiffcrnSection(DenoiserSection):
     """Weight of the loss by which two views of a place are to be alike, and places not."""
     contrast_temperature: Temperature = 0.2
 
+    @property
+    def rim_px(self) -> int:
+        """Pixels of a window around its middle."""
+        return (self.window_px - self.centre_px) // 2
+
+    @property
+    def halo_px(self) -> int:
+        """Pixels on which a pixel depends: the rim, and its middle but for one pixel."""
+        return self.rim_px + self.centre_px - 1
+
     @model_validator(mode="after")
     def _windows_hold_their_middle(self) -> DiffcrnSection:
         if self.centre_px > self.window_px:
