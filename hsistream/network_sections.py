@@ -230,7 +230,7 @@ class DiffcrnSection(DenoiserSection):
     """Side of the windows that are encoded by themselves."""
     centre_px: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 24
     """Side of the middle of a window, which is kept."""
-    crop_px: Annotated[int, Field(ge=8, le=64, multiple_of=8)] = 32
+    crop_px: Annotated[int, Field(ge=8, le=64, multiple_of=8)] = 16
     """Side of the squares of a crop that are learnt from."""
     loss: Literal["log1p", "logcosh", "scaled", "l1", "l2"] = "log1p"
     """Of the error of the guessed noise."""

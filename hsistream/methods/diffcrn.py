@@ -225,7 +225,7 @@ class _Learner:
             self._choose(model, mapped)
         sampled = torch.cat(mapped(partial(self._sampled, model), numbers), dim=1)
         for each in (model, self.network):  # the average is overwritten by the next step
-            each.projection.fit(sampled, whiten=self._settings.whiten)
+            each.project(sampled)
         latents = model.latents(sampled).T.contiguous().cpu().numpy()
         error = float(np.mean(mapped(partial(self._noise_error, model), numbers)))
         wanted, key = self._settings.prototypes or 0, (self._seed, START_KEY)

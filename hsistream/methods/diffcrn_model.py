@@ -83,6 +83,11 @@ class Model(nn.Module):
         found = self.denoiser.features(self._faded(windows, places, step), index, max(wanted))
         return torch.cat([fn.layer_norm(found[number - 1], (WIDTH,)) for number in wanted], dim=3)
 
+    def project(self, sampled: Tensor) -> None:
+        """Project by the components of these features (feature, pixel) from now on, if at all."""
+        if self.settings.latents == "components":
+            self.projection.fit(sampled, whiten=self.settings.whiten)
+
     def _faded(self, windows: Tensor, places: Sequence[Place], step: int) -> Tensor:
         """Bring windows to a step, counted from 1, as they are encoded."""
         seed = None if self.settings.noise == "none" else int(self.seed)
