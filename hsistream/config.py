@@ -83,6 +83,11 @@ class RunConfig(Section):
                     "a network and its latents belong together: set encoder.name (--method dgc), "
                     'and have "latents" among classify.features (--features)'
                 )
+            if self.classify.classifier == "ctssfm" and self.classify.features != ("latents",):
+                raise ValueError(
+                    "classifier ctssfm needs the stages of diffcrn alone: use --method diffcrn "
+                    "--set encoder.latents=stages --features latents, or another classifier"
+                )
             return
         if self.cluster.head == "prototypes" and self.encoder is None:
             raise ValueError('cluster.head = "prototypes" needs a network: set encoder.name')

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from hsistream.classifiers import load_classifier
+from hsistream.classifiers import NETWORKS, load_classifier
 from hsistream.config import GIB, Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
 from hsistream.methods import choose_device, load_method
@@ -255,7 +255,7 @@ def _check_device(config: RunConfig, execution: Execution) -> None:
 def _needs_torch(config: RunConfig) -> bool:
     """Tell whether a network makes latents, or classes."""
     classifier = config.classify and config.classify.classifier
-    return config.encoder is not None or classifier == "transformer"
+    return config.encoder is not None or classifier in NETWORKS
 
 
 def _plan(

@@ -11,7 +11,7 @@ SpatialName = Literal["plain", "gaussian", "edge"]
 GroupBy = Literal["scene", "frame", "group"]
 IlluminationName = Literal["none", "snv", "snv+brightness", "l2", "l2+brightness", "continuum"]
 FeatureName = Literal["raw", "pca", "mnf", "mean5", "latents"]
-ClassifierName = Literal["lda", "logistic", "transformer"]
+ClassifierName = Literal["lda", "logistic", "transformer", "ctssfm"]
 SplitName = Literal["random", "fraction", "blocks"]
 HeadName = Literal["consensus", "prototypes", "diffusion", "joint"]
 Temperature = Annotated[float, Field(gt=0, le=10)]
@@ -242,11 +242,9 @@ class LearntSection(Section):
     """Hash of the files that it has learnt."""
 
 
-class TransformerSection(Section):
-    """The classifier that looks at a window of features around a pixel."""
+class WindowSection(Section):
+    """What all classifiers that look at a window of features around a pixel share."""
 
-    profile: Literal["base", "paper"] = "base"
-    """Widths: few heads and a wide layer, or those of the published code."""
     window_px: Annotated[int, Field(ge=3, le=31)] = 9
     """Side of the window, odd."""
     steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
@@ -263,16 +261,37 @@ class TransformerSection(Section):
 
         Examples
         --------
-        >>> [TransformerSection().step_count(labels) for labels in (90, 300, 5000)]
+        >>> [WindowSection().step_count(labels) for labels in (90, 300, 5000)]
         [200, 468, 2000]
         """
         return self.steps or min(max(50 * labels // self.batch, 200), 2000)
 
     @model_validator(mode="after")
-    def _window_is_odd(self) -> TransformerSection:
+    def _window_is_odd(self) -> WindowSection:
         if not self.window_px % 2:
             raise ValueError("window_px must be odd: a window has a middle")
         return self
+
+
+class TransformerSection(WindowSection):
+    """The transformer on a window of any features."""
+
+    profile: Literal["base", "paper"] = "base"
+    """Widths: few heads and a wide layer, or those of the published code."""
+
+
+class CtssfmSection(WindowSection):
+    """The classifier that fuses the time steps and stages of a diffusion model."""
+
+    variant: Literal["window", "steps"] = "window"
+    """What is compared by attention: the pixels of a window, or the stages at all time steps of
+    the pixel alone."""
+    weights: Literal["stage", "pixel"] = "stage"
+    """Of the time steps, for ``window``: learnt for each stage, or told by every pixel."""
+    keep: Annotated[int, Field(ge=1, le=20)] | None = 5
+    """Time steps that are used where latents have more: the best for the labels; None: all."""
+    batch: Annotated[int, Field(ge=2, le=4096)] = 64
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
 
 
 class ClassifySection(Section):
@@ -318,6 +337,7 @@ class ClassifySection(Section):
     probabilities: bool = False
     """Keep the probability of every class, beside that of the likeliest."""
     transformer: TransformerSection = TransformerSection()
+    ctssfm: CtssfmSection = CtssfmSection()
 
     @model_validator(mode="after")
     def _features_are_sound(self) -> ClassifySection:

@@ -18,9 +18,13 @@ CLASSIFIERS: Mapping[str, str] = MappingProxyType(
         "lda": "hsistream.classifiers.lda",
         "logistic": "hsistream.classifiers.logistic",
         "transformer": "hsistream.classifiers.transformer",
+        "ctssfm": "hsistream.classifiers.ctssfm",
     }
 )
 """Name of a classifier, as in ``classify.classifier``, to the module that holds it."""
+
+NETWORKS = frozenset({"transformer", "ctssfm"})
+"""Those of them that need torch."""
 
 
 def load_classifier(name: str) -> Classifier:

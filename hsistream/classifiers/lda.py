@@ -46,7 +46,10 @@ def fit(_settings: ClassifySection, lesson: Lesson, _seed: int) -> Linear:
     if len(pixels.known) == 1:
         return pixels.alone()
     if np.bincount(pixels.number).max() < 2:
-        raise ValueError("a class with at least two labels is needed")
+        raise ValueError(
+            "a class with at least two labels is needed, but there is none. Use --classifier "
+            "logistic, or give more labels"
+        )
     alike = np.full(len(pixels.known), 1 / len(pixels.known))
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=alike)
     with warnings.catch_warnings():

@@ -20,17 +20,11 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as fn
 
-from hsistream.classifiers.base import UNKNOWN_LOGIT, Lesson
+from hsistream.classifiers.base import Lesson
 from hsistream.classifiers.linear import Standardised
 from hsistream.classifiers.transformer_network import (
     PROFILES,
@@ -38,91 +32,20 @@ from hsistream.classifiers.transformer_network import (
     WIDTH,
     WindowTransformer,
 )
+from hsistream.classifiers.windows import (
+    FLOAT32,
+    WINDOWS_AT_ONCE,
+    Arrays,
+    Learnt,
+    load_weights,
+    of_known,
+    train,
+)
 from hsistream.nn.exact import one_thread
 from hsistream.sections import ClassifySection, TransformerSection
 
 HELD_OUT_FITS = 1
 """Fits to a part of the labels by which probabilities are calibrated on the others."""
-
-WINDOWS_AT_ONCE = 256
-"""Windows that are judged together; always as many, so that sums are the same."""
-
-FLOAT32 = 4
-
-Weights = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class Learnt:
-    """A network that has learnt.
-
-    ``mean`` and ``scale`` (feature,) standardise features; the logits of the network
-    are those of the classes ``known`` (known class,), of so many ``classes``.
-    """
-
-    network: WindowTransformer
-    window_px: int
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    known: NDArray[np.int64]
-    classes: int
-    losses: NDArray[np.float32]
-
-    def arrays(self) -> Weights:
-        """Give the weights, and what they are used with."""
-        weights = {f"weights.{n}": t.cpu().numpy() for n, t in self.network.state_dict().items()}
-        return {
-            **weights,
-            "mean": self.mean,
-            "scale": self.scale,
-            "known": self.known,
-            "classes": np.asarray([self.classes]),
-        }
-
-    @one_thread()
-    @torch.no_grad()
-    def judge(self, squares: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Judge the pixels in the middle of squares, (pixel, class)."""
-        parts = [
-            self.network.stem(self._standardised(squares[part]))
-            for part in _parts(len(squares), WINDOWS_AT_ONCE)
-        ]
-        return self._expanded([self._logits(part.flatten(2).swapaxes(1, 2)) for part in parts])
-
-    @one_thread()
-    @torch.no_grad()
-    def judge_window(
-        self, features: NDArray[np.float32], wanted: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        """Judge the wanted pixels of a window, (pixel, class)."""
-        tokens = self.network.stem(self._standardised(features[None]))[0]
-        rows, columns = (torch.from_numpy(each) for each in np.nonzero(wanted))
-        step = torch.arange(self.window_px)
-        found = []
-        for part in _parts(len(rows), WINDOWS_AT_ONCE):
-            down = rows[part, None, None] + step[:, None]
-            right = columns[part, None, None] + step
-            found.append(self._logits(tokens[:, down, right].flatten(2).permute(1, 2, 0)))
-        return self._expanded(found)
-
-    def _standardised(self, features: NDArray[np.float32]) -> Tensor:
-        """Standardise features (pixel, feature, y, x); 0 where there is nothing."""
-        mean, scale = self.mean[:, None, None], self.scale[:, None, None]
-        return torch.from_numpy(np.nan_to_num((features - mean) * scale, copy=False))
-
-    def _logits(self, tokens: Tensor) -> NDArray[np.float32]:
-        """Give the logits of windows (pixel, token, width), filled up to the usual number."""
-        missing = WINDOWS_AT_ONCE - len(tokens)
-        whole = fn.pad(tokens, (0, 0, 0, 0, 0, missing)) if missing else tokens
-        found: NDArray[np.float32] = self.network(whole)[: len(tokens)].numpy()
-        return found
-
-    def _expanded(self, logits: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Add the classes that are not known."""
-        known = np.concatenate([np.zeros((0, len(self.known)), np.float32), *logits])
-        found = np.full((len(known), self.classes), UNKNOWN_LOGIT, np.float32)
-        found[:, self.known] = known
-        return found
 
 
 def reach(settings: ClassifySection) -> int:
@@ -134,38 +57,21 @@ def reach(settings: ClassifySection) -> int:
 def fit(settings: ClassifySection, lesson: Lesson, seed: int) -> Learnt:
     """Learn from the windows of a lesson."""
     of, pixels = settings.transformer, Standardised.of(lesson)
-    mean, scale = pixels.mean.astype(np.float32), pixels.scale.astype(np.float32)
-    network = _network(of, len(mean), len(pixels.known), seed)
-    started = Learnt(
-        network, of.window_px, mean, scale, pixels.known, lesson.classes, np.zeros(0, np.float32)
-    )
-    losses = _train(started, of, lesson.squares, pixels.number, seed)
-    network.eval()
-    return Learnt(network, of.window_px, mean, scale, pixels.known, lesson.classes, losses)
+    labelled, known = of_known(lesson)
+    network = _network(of, len(pixels.mean), len(known), seed)
+    network.mean.copy_(_column(pixels.mean))
+    network.scale.copy_(_column(pixels.scale))
+    optimiser = torch.optim.Adam(network.parameters(), lr=of.learning_rate)
+    losses = train(network, optimiser, labelled, of, seed)
+    return Learnt(network, of.window_px, known, lesson.classes, losses)
 
 
-def restore(settings: ClassifySection, arrays: Weights) -> Learnt:
+def restore(settings: ClassifySection, arrays: Arrays) -> Learnt:
     """Make a network of its weights."""
     of, known = settings.transformer, arrays["known"]
-    network = _network(of, len(arrays["mean"]), len(known), 0)
-    prefix = "weights."
-    network.load_state_dict(
-        {
-            n.removeprefix(prefix): torch.from_numpy(np.array(a))
-            for n, a in arrays.items()
-            if n.startswith(prefix)
-        }
-    )
-    network.eval()
-    return Learnt(
-        network,
-        of.window_px,
-        arrays["mean"],
-        arrays["scale"],
-        known,
-        int(arrays["classes"][0]),
-        arrays["losses"],
-    )
+    network = _network(of, len(arrays["weights.mean"]), len(known), 0)
+    load_weights(network, arrays)
+    return Learnt(network, of.window_px, known, int(arrays["classes"][0]), arrays["losses"])
 
 
 def training_bytes(settings: ClassifySection, features: int, _classes: int) -> int:
@@ -196,39 +102,6 @@ def _network(of: TransformerSection, features: int, classes: int, seed: int) -> 
         return WindowTransformer(features, classes, of.window_px, widths, of.dropout)
 
 
-def _train(
-    learner: Learnt,
-    of: TransformerSection,
-    squares: NDArray[np.float32],
-    number: NDArray[np.int64],
-    seed: int,
-) -> NDArray[np.float32]:
-    """Train a network in place, and give the loss of every step."""
-    network, random = learner.network.train(), torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(network.parameters(), lr=of.learning_rate)
-    losses = np.zeros(of.step_count(len(number)), np.float32)
-    for step, chosen in enumerate(_batches(number, of, seed)):
-        tokens = network.stem(learner._standardised(squares[chosen])).flatten(2).swapaxes(1, 2)
-        loss = fn.cross_entropy(network(tokens, random), torch.from_numpy(number[chosen]))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
-        nn.utils.clip_grad_norm_(network.parameters(), of.clip)
-        optimiser.step()
-        losses[step] = float(loss.detach())
-    return losses
-
-
-def _batches(
-    number: NDArray[np.int64], of: TransformerSection, seed: int
-) -> Iterator[NDArray[np.int64]]:
-    """Draw the pixels of every step: a class first, then one of its pixels."""
-    random = np.random.default_rng(seed)
-    own = [np.flatnonzero(number == each) for each in range(int(number.max()) + 1)]
-    for _ in range(of.step_count(len(number))):
-        drawn = random.integers(len(own), size=of.batch)
-        yield np.array([random.choice(own[each]) for each in drawn])
-
-
-def _parts(count: int, at_once: int) -> Iterator[slice]:
-    """Cut a range into parts of the same size, but for the last."""
-    return (slice(first, first + at_once) for first in range(0, count, at_once))
+def _column(values: NDArray[np.float64]) -> torch.Tensor:
+    """Turn values of features (feature,) into (feature, 1, 1)."""
+    return torch.from_numpy(values)[:, None, None]

@@ -86,6 +86,9 @@ class Block(nn.Module):
 class WindowTransformer(nn.Module):
     """A stem on every pixel, and blocks on the window around one of them.
 
+    Features are standardised by ``mean`` and ``scale`` (feature, 1, 1), and 0 where there
+    are none.
+
     Parameters
     ----------
     features, classes : int
@@ -102,6 +105,10 @@ class WindowTransformer(nn.Module):
         self, features: int, classes: int, window_px: int, widths: Widths, dropout: float
     ) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.zeros(features, 1, 1))
+        self.register_buffer("scale", torch.ones(features, 1, 1))
         self.mixed = nn.Conv2d(features, WIDTH, 1 + 2 * STEM_REACH)
         self.levelled = nn.BatchNorm2d(WIDTH)
         self.class_token = nn.Parameter(torch.randn(1, 1, WIDTH))
@@ -113,8 +120,9 @@ class WindowTransformer(nn.Module):
         self._dropout = dropout
 
     def stem(self, features: Tensor) -> Tensor:
-        """Turn (pixel, feature, y + 2, x + 2) into tokens (pixel, width, y, x)."""
-        return fn.relu(self.levelled(self.mixed(features)))
+        """Turn (pixel, feature, y + 2, x + 2) into tokens (pixel, y, x, width)."""
+        standard = torch.nan_to_num((features - self.mean) * self.scale)
+        return fn.relu(self.levelled(self.mixed(standard))).permute(0, 2, 3, 1)
 
     def forward(self, tokens: Tensor, random: torch.Generator | None = None) -> Tensor:
         """Turn the tokens of windows (pixel, token, width) into logits (pixel, class)."""

@@ -47,6 +47,7 @@ class ClassifierName(StrEnum):
     lda = "lda"
     logistic = "logistic"
     transformer = "transformer"
+    ctssfm = "ctssfm"
 
 
 class SplitChoice(StrEnum):

@@ -90,8 +90,8 @@ def choose_steps(angle: NDArray[np.floating], limit: float, count: int = CHOSEN)
 
 def _nearest_free(wanted: int, candidates: int, chosen: list[int]) -> int:
     """Give the first candidate from the wanted one on that is free, or else the next below."""
-    in_turn = (*range(wanted, candidates), *range(wanted - 1, -1, -1))
-    return next(each for each in in_turn if each not in chosen)
+    free = set(range(candidates)) - set(chosen)
+    return min(free, key=lambda each: (each < wanted, abs(each - wanted)))
 
 
 def _unit(values: Tensor) -> Tensor:

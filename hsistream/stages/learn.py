@@ -6,6 +6,8 @@ interrupted run goes on behind the last of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -80,12 +82,14 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     settings, features = asked(config), feature_total(scene, config)
     classifier = load_classifier(settings.classifier)
+    with _refusing(settings):
+        fit_bytes = classifier.training_bytes(settings, features, settings.classes)
     return Needs(
         tiles=0,
         task={},
         driver={
             "squares of features": 3 * lesson_bytes(scene, config),
-            "one fit": classifier.training_bytes(settings, features, settings.classes),
+            "one fit": fit_bytes,
         },
         disk_bytes=(settings.splits + 1) * CLASSIFIER_BYTES,
     )
@@ -133,14 +137,21 @@ def _learnt(name: str, lesson: Lesson, settings: ClassifySection, context: Conte
 def _fit(lesson: Lesson, settings: ClassifySection, context: Context) -> Judge:
     """Fit and calibrate a classifier."""
     classifier, seed = load_classifier(settings.classifier), context.config.seed
-    try:
+    with _refusing(settings):
         fitted = classifier.fit(settings, lesson, seed)
+    return Judge(fitted, calibrated(classifier, settings, lesson, seed))
+
+
+@contextmanager
+def _refusing(settings: ClassifySection) -> Iterator[None]:
+    """Refuse features and labels that a classifier cannot learn from; it says what to do."""
+    try:
+        yield
     except ValueError as error:
         raise ConfigError(
-            f"The labels of {settings.labels} are too few for {settings.classifier}: {error}. Use "
-            f"--classifier logistic, or give more labels."
+            f"{settings.classifier} cannot learn the labels of {settings.labels} from the features "
+            f"{'+'.join(settings.features)}: {error}."
         ) from error
-    return Judge(fitted, calibrated(classifier, settings, lesson, seed))
 
 
 def _restored(settings: ClassifySection, arrays: Table) -> Judge:

@@ -16,23 +16,25 @@ from hsistream.stages.gather import cut_squares
 
 pytestmark = pytest.mark.parametrize("name", list(CLASSIFIERS))
 
-FEATURES = 6
+FEATURES = {"ctssfm": 512}
+"""Of those that do not take any number."""
+
 SHAPE = (14, 17)
 
 
 def asked(name: str) -> ClassifySection:
     few = {"window_px": 5, "steps": 40, "batch": 16}
     return ClassifySection.model_validate(
-        {"labels": "none", "classifier": name, "transformer": few}
+        {"labels": "none", "classifier": name, "transformer": few, "ctssfm": few}
     )
 
 
-def scene(seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def scene(name: str, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Features (feature, y, x) of two halves that differ, and the class of each pixel."""
     random = np.random.default_rng(seed)
     number = np.repeat([[0] * 9 + [2] * 8], SHAPE[0], axis=0)
-    values = random.normal(size=(FEATURES, *SHAPE)) * 3 + 10
-    values[:3] += 12 * (number == 2)
+    values = random.normal(size=(FEATURES.get(name, 6), *SHAPE)) * 3 + 10
+    values[::2] += 12 * (number == 2)
     return values.astype(np.float32), number
 
 
@@ -42,7 +44,7 @@ def padded(values: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
 
 
 def lesson(classifier: Classifier, settings: ClassifySection, pixels: int = 40) -> Lesson:
-    values, number = scene()
+    values, number = scene(settings.classifier)
     reach = classifier.reach(settings)
     chosen = np.random.default_rng(1).permutation(number.size)[:pixels]
     row, column = np.unravel_index(chosen, SHAPE)
@@ -53,7 +55,7 @@ def lesson(classifier: Classifier, settings: ClassifySection, pixels: int = 40) 
 def test_classes_that_differ_are_told_apart(name: str) -> None:
     classifier, settings = load_classifier(name), asked(name)
     fitted = classifier.fit(settings, lesson(classifier, settings), 0)
-    values, number = scene(5)
+    values, number = scene(name, 5)
     everywhere = np.ones(SHAPE, np.bool_)
     seen = padded(values, classifier.reach(settings))
     said = fitted.judge_window(seen, everywhere).argmax(axis=1)
@@ -71,7 +73,7 @@ def test_a_class_without_a_label_is_never_said(name: str) -> None:
 def test_a_window_is_judged_as_its_squares_are(name: str) -> None:
     classifier, settings = load_classifier(name), asked(name)
     fitted = classifier.fit(settings, lesson(classifier, settings), 0)
-    values, _ = scene(5)
+    values, _ = scene(name, 5)
     values[:, 3:5, 6:9] = np.nan  # no data
     reach = classifier.reach(settings)
     wanted = ~np.isnan(values[0])
@@ -87,7 +89,7 @@ def test_a_window_is_judged_as_its_squares_are(name: str) -> None:
 def test_pixels_beyond_the_reach_change_nothing(name: str) -> None:
     classifier, settings = load_classifier(name), asked(name)
     fitted = classifier.fit(settings, lesson(classifier, settings), 0)
-    values, _ = scene(5)
+    values, _ = scene(name, 5)
     reach = classifier.reach(settings)
     wanted = np.zeros(SHAPE, np.bool_)
     wanted[7, 8] = True
@@ -96,7 +98,7 @@ def test_pixels_beyond_the_reach_change_nothing(name: str) -> None:
     near[7 - reach : 8 + reach, 8 - reach : 9 + reach] = True
     far = np.where(near, values, values + 50)
     np.testing.assert_array_equal(fitted.judge_window(padded(far, reach), wanted), before)
-    values[:, 7 - reach, 8 - reach] += 50
+    values[:3, 7 - reach, 8 - reach] += 50
     assert (fitted.judge_window(padded(values, reach), wanted) != before).any()
 
 

@@ -83,7 +83,7 @@ def test_learning_pulls_the_two_views_of_a_place_together() -> None:
         first, second = (head(each) for each in views)
         loss = nt_xent(first, second, torch.arange(6), 0.2)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+        loss.backward()
         optimiser.step()
     cosines = (first @ second.T).detach()
     others = cosines[~torch.eye(6, dtype=torch.bool)]

@@ -16,7 +16,7 @@ BOUNDED = [name for name in get_args(NoiseLossName) if name != "l2"]
 
 def gradient(error: float, kind: NoiseLossName, scale: float = 1.0) -> float:
     value = torch.tensor(error, requires_grad=True)
-    noise_loss(value, kind, scale).backward()  # type: ignore[no-untyped-call]  # torch has no types
+    noise_loss(value, kind, scale).backward()
     assert value.grad is not None
     return float(value.grad)
 
