@@ -50,14 +50,19 @@ class Projection(nn.Module):
         lifted = torch.cat([scores, torch.ones_like(scores[:1])])
         return nn.functional.normalize(lifted, dim=0)
 
-    def fit(self, sampled: Tensor, *, whiten: bool, parts: Sequence[Part] = ()) -> None:
-        """Project by the principal components of these features (feature, pixel) from now on."""
+    def fit(
+        self, sampled: Tensor, *, whiten: bool, parts: Sequence[Part] = (), scale: float = 1.0
+    ) -> None:
+        """Project by the principal components of these features (feature, pixel) from now on.
+
+        The smaller the scale of components, the less they are bent when they are lifted.
+        """
         if not sampled.shape[1]:  # nothing had data
             sampled = sampled.new_zeros(len(sampled), 1)
         seen, count = sampled.cpu().numpy(), len(self.offset)
         found = principal_map(seen, count, whiten=whiten, parts=parts)
-        self.matrix.copy_(torch.from_numpy(found.matrix))
-        self.offset.copy_(torch.from_numpy(found.offset))
+        self.matrix.copy_(torch.from_numpy(found.matrix) * scale)
+        self.offset.copy_(torch.from_numpy(found.offset) * scale)
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,21 @@ Against the paper:
   alone says more than a spectrum with noise;
 * what a layer normalises by is measured once, after training, at the step of the noise that
   is used, as the mean over batches of the probe; the program leaves it to every batch;
+* latents are read behind the first block that goes down, which has seen 5 px around a
+  pixel, and beside them the pixel's own spectrum counts for nine tenths of the variance:
+  features of deeper layers are those of the surroundings, and lose to spectra;
+* a gap is as the nearest pixel with data, in training, too, and beyond its edges a frame
+  is mirrored: what is shown there reaches far into its surroundings;
 * latents are read from the moving average of the weights;
 * ranges of features are those of the whole scene, least to greatest; a single bright
   pixel can squeeze them, which robust limits would not allow;
-* beyond its edges a frame repeats them, and layers lose their rim; in training, where
-  crops are small, there are zeros around them, as in the program;
-* principal components are those of a sample from the probe. Each is divided by one common
-  scale, and the latents, one more than the components, are lifted onto the unit sphere:
-  ``(s, 1) / |(s, 1)|``. Nothing is lost: the last one tells the length.
+* layers lose their rim; in training, where crops are small, there are zeros around them,
+  as in the program;
+* principal components are those of a sample from the probe, on one common scale, and are
+  turned so that all vary about as much: what learns from them may bring each to one scale,
+  and noise does not become as large as the rest. The latents, one more than the
+  components, are lifted onto the unit sphere: ``(s, 1) / |(s, 1)|``. Nothing is lost: the
+  last one tells the length.
 
 References
 ----------
@@ -102,6 +109,9 @@ GROUP = 4
 
 SAMPLED_PX = 512
 """Pixels of each crop of the probe by whose features these are projected."""
+
+LENGTH = 0.5
+"""Root of the mean square of the length of components, before they are lifted."""
 
 DRAW_KEY, PROBE_KEY = 22, 23
 """Set the random numbers of one use of a seed apart from those of others."""
@@ -223,9 +233,9 @@ class _Learner:
         seen = mapped(partial(self._statistics, model), batches)
         self._keep(model, [mean_statistics(layer) for layer in zip(*seen, strict=True)])
         sampled = torch.cat(mapped(partial(self._sampled, model), range(len(self._probe))), dim=1)
-        parts = self._parts()
+        parts, whiten = self._parts(), self._settings.whiten
         for each in (model, self.network):
-            each.projection.fit(sampled, whiten=self._settings.whiten, parts=parts)
+            each.projection.fit(sampled, whiten=whiten, parts=parts, scale=LENGTH)
         latents = model.projection(sampled).T.contiguous().cpu().numpy()
         error = float(np.mean(errors))
         wanted, key = self._settings.prototypes or 0, (self._seed, START_KEY)

@@ -12,11 +12,11 @@ from torch import Tensor  # noqa: TID253 the same
 from hsistream.nn.spectraldiff_network import (
     OUTPUT_HALO,
     TAP_HALOS,
-    Tap,
     ChannelNorm,
     Pass,
     SpectralDiffNetwork,
     Statistics,
+    Tap,
     band_count,
     tap_size,
 )
