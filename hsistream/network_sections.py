@@ -204,8 +204,12 @@ class SpectraldiffSection(DenoiserSection):
     """The published network; one of half its width; or that with layers cut into two."""
     time_step: Annotated[int, Field(ge=0, lt=500)] = 5
     """Step of the noise at which latents are read."""
-    tap: Annotated[int, Field(ge=0, le=2)] = 1
-    """Block before which they are read: the features of a later one have seen more pixels."""
+    tap: Literal["down", 0, 1, 2] = "down"
+    """Where they are read: behind the first block that goes down, or before a block that goes
+    up, as published; the features of a later one have seen more pixels."""
+    own_share: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of the variance of latents that is due to the spectrum of a pixel itself, as the
+    network is shown it, and not to what the network sees in it and around it."""
     crop_px: Annotated[int, Field(ge=4, le=64)] = 16
     """Side of the squares of a crop that are learnt from."""
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hsistream.methods.base import Crop, Place, Standard
 from hsistream.network_sections import DenoiserSection
 from hsistream.nn.noise import field_noise
-from hsistream.nn.principal import principal_map
+from hsistream.nn.principal import Part, principal_map
 
 LEAST_VALID = 0.75
 """Share of valid pixels of a square that is learnt from, where one of some draws has it."""
@@ -30,7 +30,7 @@ Squares = tuple[Tensor, Tensor]
 
 
 class Projection(nn.Module):
-    """Principal components of features, lifted onto the unit sphere.
+    """Principal components of features, turned and lifted onto the unit sphere.
 
     ``matrix`` (component, feature) and ``offset`` (component,) are buffers: measured,
     kept with the weights and not trained.
@@ -50,13 +50,19 @@ class Projection(nn.Module):
         lifted = torch.cat([scores, torch.ones_like(scores[:1])])
         return nn.functional.normalize(lifted, dim=0)
 
-    def fit(self, sampled: Tensor, *, whiten: bool) -> None:
-        """Project by the principal components of these features (feature, pixel) from now on."""
+    def fit(
+        self, sampled: Tensor, *, whiten: bool, parts: Sequence[Part] = (), scale: float = 1.0
+    ) -> None:
+        """Project by the principal components of these features (feature, pixel) from now on.
+
+        The smaller the scale of components, the less they are bent when they are lifted.
+        """
         if not sampled.shape[1]:  # nothing had data
             sampled = sampled.new_zeros(len(sampled), 1)
-        found = principal_map(sampled.cpu().numpy(), len(self.offset), whiten=whiten)
-        self.matrix.copy_(torch.from_numpy(found.matrix))
-        self.offset.copy_(torch.from_numpy(found.offset))
+        seen, count = sampled.cpu().numpy(), len(self.offset)
+        found = principal_map(seen, count, whiten=whiten, parts=parts)
+        self.matrix.copy_(torch.from_numpy(found.matrix) * scale)
+        self.offset.copy_(torch.from_numpy(found.offset) * scale)
 
 
 @dataclass(frozen=True)

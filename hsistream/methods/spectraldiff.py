@@ -16,14 +16,21 @@ Against the paper:
   alone says more than a spectrum with noise;
 * what a layer normalises by is measured once, after training, at the step of the noise that
   is used, as the mean over batches of the probe; the program leaves it to every batch;
+* latents are read behind the first block that goes down, which has seen 5 px around a
+  pixel, and beside them the pixel's own spectrum counts for nine tenths of the variance:
+  features of deeper layers are those of the surroundings, and lose to spectra;
+* a gap is as the nearest pixel with data, in training, too, and beyond its edges a frame
+  is mirrored: what is shown there reaches far into its surroundings;
 * latents are read from the moving average of the weights;
 * ranges of features are those of the whole scene, least to greatest; a single bright
   pixel can squeeze them, which robust limits would not allow;
-* beyond its edges a frame repeats them, and layers lose their rim; in training, where
-  crops are small, there are zeros around them, as in the program;
-* principal components are those of a sample from the probe. Each is divided by one common
-  scale, and the latents, one more than the components, are lifted onto the unit sphere:
-  ``(s, 1) / |(s, 1)|``. Nothing is lost: the last one tells the length.
+* layers lose their rim; in training, where crops are small, there are zeros around them,
+  as in the program;
+* principal components are those of a sample from the probe, on one common scale, and are
+  turned so that all vary about as much: what learns from them may bring each to one scale,
+  and noise does not become as large as the rest. The latents, one more than the
+  components, are lifted onto the unit sphere: ``(s, 1) / |(s, 1)|``. Nothing is lost: the
+  last one tells the length.
 
 References
 ----------
@@ -68,22 +75,24 @@ from hsistream.methods.spectraldiff_model import (
     START_KEY,
     WIDTHS,
     Model,
+    as_encoded,
     component_count,
-    fading,
     filled_up,
+    gaps_filled,
     make_model,
+    part_sizes,
 )
 from hsistream.methods.watching import Watch, look_by_means, train_watched
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.learner import Inspection, Mapped
+from hsistream.nn.principal import Part
 from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
     Pass,
     Statistics,
     mean_statistics,
     pass_floats,
-    tap_size,
 )
 from hsistream.nn.training import load_average
 
@@ -100,6 +109,9 @@ GROUP = 4
 
 SAMPLED_PX = 512
 """Pixels of each crop of the probe by whose features these are projected."""
+
+LENGTH = 0.5
+"""Root of the mean square of the length of components, before they are lifted."""
 
 DRAW_KEY, PROBE_KEY = 22, 23
 """Set the random numbers of one use of a seed apart from those of others."""
@@ -128,7 +140,7 @@ def training_bytes(settings: SpectraldiffSection, features: int) -> int:
     bands = settings.band_means(features)
     floats = pass_floats(WIDTHS[settings.profile], bands, factorised=settings.profile == "lite")
     pixels = 2 * settings.portions * settings.crop_px**2
-    size = tap_size(WIDTHS[settings.profile], bands, settings.tap)
+    size = sum(part_sizes(settings, features))
     seen = (floats.kept + 3 * features) * pixels
     return 4 * (seen + 2 * SAMPLED_PX * 4 * size) + 3 * 8 * size**2 // 4
 
@@ -221,8 +233,9 @@ class _Learner:
         seen = mapped(partial(self._statistics, model), batches)
         self._keep(model, [mean_statistics(layer) for layer in zip(*seen, strict=True)])
         sampled = torch.cat(mapped(partial(self._sampled, model), range(len(self._probe))), dim=1)
+        parts, whiten = self._parts(), self._settings.whiten
         for each in (model, self.network):
-            each.projection.fit(sampled, whiten=self._settings.whiten)
+            each.projection.fit(sampled, whiten=whiten, parts=parts, scale=LENGTH)
         latents = model.projection(sampled).T.contiguous().cpu().numpy()
         error = float(np.mean(errors))
         wanted, key = self._settings.prototypes or 0, (self._seed, START_KEY)
@@ -241,17 +254,19 @@ class _Learner:
     def _squares(
         self, crops: Sequence[tuple[Crop, int]], corners: Sequence[tuple[int, int]], side: int
     ) -> Squares:
-        """Cut a square out of each crop, of a frame each."""
-        found = cut_squares(self._settings, self._standard, crops, corners, side)
-        clean, known = (each.to(self._device) for each in found)
-        return filled_up(clean, self.network.bands), known
+        """Cut a square out of each crop, of a frame each, and fill its gaps."""
+        found, known = cut_squares(self._settings, self._standard, crops, corners, side)
+        valid = known[:, 0].numpy() > 0
+        filled = [gaps_filled(*each) for each in zip(found.numpy(), valid, strict=True)]
+        clean = torch.from_numpy(np.stack(filled)).to(self._device)
+        return filled_up(clean, self.network.bands), known.to(self._device)
 
     def _error(
         self, model: Model, squares: Squares, index: Tensor, random: torch.Generator
     ) -> Tensor:
         """Mean absolute error of the noise that is guessed, at pixels with data."""
         clean, known = squares
-        noise = torch.randn(clean.shape, generator=random).to(self._device) * known
+        noise = torch.randn(clean.shape, generator=random).to(self._device)
         index = index.to(self._device)
         noised = SCHEDULE.noised(clean, noise, index)
         guess = model.denoiser(noised, index, Pass(batch=[])).float()
@@ -276,17 +291,16 @@ class _Learner:
         clean, known = (torch.cat([part[n][..., *window] for part in parts]) for n in (0, 1))
         return clean, known
 
-    def _noised(self, squares: Squares, number: int) -> Tensor:
+    def _noised(self, clean: Tensor, number: int) -> Tensor:
         """Show squares as they are encoded, with a noise that is theirs alone."""
-        clean, known = squares
         places = [Place(0, 1024 * (GROUP * number + each)) for each in range(len(clean))]
-        faded = fading(self._settings, self.network).faded
-        return torch.stack([faded(*one) for one in zip(clean, known, places, strict=True)])
+        shown = partial(as_encoded, self._settings, self.network)
+        return torch.stack([shown(*one) for one in zip(clean, places, strict=True)])
 
     def _statistics(self, model: Model, batch: int) -> list[Statistics]:
         """Measure what every layer up to the tap would normalise a batch by."""
         seen: list[Statistics] = []
-        model.features(self._noised(self._batch(batch), batch), Pass(batch=seen))
+        model.features(self._noised(self._batch(batch)[0], batch), Pass(batch=seen))
         return seen
 
     def _keep(self, model: Model, found: Sequence[Statistics]) -> None:
@@ -296,14 +310,21 @@ class _Learner:
                 norm.keep(statistics)
 
     def _sampled(self, model: Model, number: int) -> Tensor:
-        """Features (feature, pixel) of pixels in the middle of a crop of the probe."""
+        """Features beside spectra (feature, pixel) in the middle of a crop of the probe."""
         clean, known = self._probe[number]
-        features = model.features(self._noised((clean, known), number), Pass())[0]
+        [noised] = self._noised(clean, number)
+        features = model.features_beside(noised, clean[0], Pass())
         side = features.shape[1]
         rim = min(halo(self._settings), side // 4)
         middle = slice(rim, side - rim)
         features, valid = features[:, middle, middle], known[0, 0, middle, middle] > 0
         return some_pixels(features, valid, SAMPLED_PX, seed_of(self._seed, PROBE_KEY, number, 1))
+
+    def _parts(self) -> tuple[Part, Part]:
+        """Tell what the features of the network have of the variance, and the spectra."""
+        seen, own = part_sizes(self._settings, self._standard.feature_count)
+        share = self._settings.own_share
+        return Part(seen, 1 - share), Part(own, share)
 
 
 # Use
@@ -312,7 +333,7 @@ class _Learner:
 class _Encoder:
     """A trained network; see :class:`hsistream.methods.base.Encoder`."""
 
-    gaps: Gaps = "blank"
+    gaps: Gaps = "filled"
 
     def __init__(
         self, settings: SpectraldiffSection, model: Model, standard: Standard, device: str
@@ -338,10 +359,9 @@ class _Encoder:
     ) -> NDArray[Any]:
         """Turn (mean of bands, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
         square = torch.from_numpy(embedded).to(self._device)
-        known = (square != 0).any(dim=0, keepdim=True)  # pixels without data are 0
         clean = filled_up(square[None], self._model.bands)[0]
         around = Place(place.row - self.halo, place.column - self.halo)
-        noised = fading(self._settings, self._model).faded(clean, known, around)
-        features = self._model.features(noised[None], Pass(padded=False))[0]
+        noised = as_encoded(self._settings, self._model, clean, around)
+        features = self._model.features_beside(noised, clean, Pass(padded=False))
         latents = self._model.projection(features.flatten(1))
         return as_array(latents.reshape(-1, *features.shape[1:]), dtype)

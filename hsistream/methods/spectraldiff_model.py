@@ -5,9 +5,13 @@ Shared by its training and its use, see :mod:`hsistream.methods.spectraldiff`.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
+from hsistream.methods.base import Place
 from hsistream.methods.denoising import Fading, Projection, seed_of
 from hsistream.network_sections import SpectraldiffSection
 from hsistream.nn.diffusion import NoiseSchedule
@@ -15,6 +19,7 @@ from hsistream.nn.spectraldiff_network import (
     Pass,
     SpectralDiffNetwork,
     band_count,
+    inner,
     tap_size,
 )
 
@@ -28,7 +33,7 @@ START_KEY = 21
 
 
 class Model(nn.Module):
-    """The denoiser, and how its features become latents.
+    """The denoiser, and how its features, beside what it is shown, become latents.
 
     The ``seed`` of the noise is a buffer: given, kept with the weights and not trained.
     """
@@ -41,7 +46,7 @@ class Model(nn.Module):
         bands = settings.band_means(features)
         self.denoiser = SpectralDiffNetwork(widths, factorised=settings.profile == "lite")
         self.bands, self.tap, self.time_step = band_count(bands), settings.tap, settings.time_step
-        size = tap_size(widths, bands, settings.tap)
+        size = sum(part_sizes(settings, features))
         self.projection = Projection(component_count(settings, features), size)
         self.register_buffer("seed", torch.tensor(seed))
 
@@ -49,6 +54,11 @@ class Model(nn.Module):
         """Read the features (sample, feature, y, x) of noised squares (sample, band, y, x)."""
         index = torch.full((len(noised),), self.time_step, device=noised.device)
         return self.denoiser.tap(noised, index, self.tap, how).flatten(1, 2)
+
+    def features_beside(self, noised: Tensor, clean: Tensor, how: Pass) -> Tensor:
+        """Read the features of a noised square (band, y, x), and put its clean spectra below."""
+        features = self.features(noised[None], how)[0]
+        return torch.cat([features, inner(clean, features)])
 
 
 def make_model(settings: SpectraldiffSection, features: int, seed: int) -> Model:
@@ -58,13 +68,28 @@ def make_model(settings: SpectraldiffSection, features: int, seed: int) -> Model
         return Model(settings, features, seed)
 
 
+def part_sizes(settings: SpectraldiffSection, features: int) -> tuple[int, int]:
+    """Count the features at the tap, and the values of a spectrum beside them."""
+    bands = settings.band_means(features)
+    return tap_size(WIDTHS[settings.profile], bands, settings.tap), band_count(bands)
+
+
 def component_count(settings: SpectraldiffSection, features: int) -> int:
     """Count the components: not more than there are features at the tap."""
-    bands = settings.band_means(features)
-    return min(settings.components, tap_size(WIDTHS[settings.profile], bands, settings.tap))
+    return min(settings.components, part_sizes(settings, features)[0])
 
 
 # What is seen
+
+
+def gaps_filled(spectra: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Give pixels of (band, y, x) without data the spectrum of the nearest with data, or else 0."""
+    if valid.all():
+        return spectra
+    if not valid.any():
+        return np.zeros_like(spectra)
+    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return np.asarray(spectra[:, *nearest])
 
 
 def filled_up(values: Tensor, bands: int) -> Tensor:
@@ -73,7 +98,11 @@ def filled_up(values: Tensor, bands: int) -> Tensor:
     return torch.cat([values, values[:, -1:].expand(-1, missing, -1, -1)], dim=1)
 
 
-def fading(settings: SpectraldiffSection, model: Model) -> Fading:
-    """Tell what squares are like when they are encoded."""
+def as_encoded(settings: SpectraldiffSection, model: Model, clean: Tensor, place: Place) -> Tensor:
+    """Bring a square (band, y, x), whose first pixel is at a place, to the step of encoding.
+
+    Where it is 0, far from all data, no noise is added.
+    """
     seed = None if settings.noise == "none" else int(model.seed)
-    return Fading(float(SCHEDULE.kept[model.time_step]), seed)
+    fading = Fading(float(SCHEDULE.kept[model.time_step]), seed)
+    return fading.faded(clean, (clean != 0).any(dim=0, keepdim=True), place)

@@ -2,7 +2,8 @@
 
 Arrays are (sample, channel, band, y, x). Blocks that go down halve the bands, blocks
 that go up double them; each is joined by what the block of the same size gave on the
-way down. Features are read at a *tap*: what one of the blocks that go up is given.
+way down. Features are read at a *tap*: what one of the blocks that go up is given, or
+what the first block that goes down gives.
 
 References
 ----------
@@ -12,9 +13,10 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +32,10 @@ SMALL, LARGE = (3, 3, 3), (4, 5, 5)
 FOLD = 8
 """Bands are halved three times: their number must be a multiple of this."""
 
-TAP_HALOS = (13, 17, 21)
+Tap = Literal["down", 0, 1, 2]
+"""Behind the first block that goes down, or before a block that goes up."""
+
+TAP_HALOS: Mapping[Tap, int] = MappingProxyType({"down": 5, 0: 13, 1: 17, 2: 21})
 """Pixels around a pixel that the features of a tap depend on."""
 
 OUTPUT_HALO = 25
@@ -90,11 +95,14 @@ class SpectralDiffNetwork(nn.Module):
         guess: Tensor = self.last(self._through(noised, index, len(self.up), how))
         return guess[:, 0]
 
-    def tap(self, noised: Tensor, index: Tensor, tap: int, how: Pass = Pass()) -> Tensor:
+    def tap(self, noised: Tensor, index: Tensor, tap: Tap, how: Pass = Pass()) -> Tensor:
         """Read the features (sample, channel, band, y, x) of a tap, and compute nothing beyond.
 
         Tap 0 would hold the deepest features twice; they are given once.
         """
+        if tap == "down":
+            first: Tensor = self.down[0](*self._start(noised, index, how), how)
+            return first
         found = self._through(noised, index, tap, how)
         return found[:, : found.shape[1] // 2] if tap == 0 else found
 
@@ -103,17 +111,20 @@ class SpectralDiffNetwork(nn.Module):
         blocks = [*self.down, *self.up]
         return [norm for block in blocks for norm in (block.norm_first, block.norm_second)]
 
+    def _start(self, noised: Tensor, index: Tensor, how: Pass) -> tuple[Tensor, Tensor]:
+        """Give what the first block is given, and the time (sample, value)."""
+        marks = time_embedding(index, TIME_SIZE, noised.dtype)
+        return self.stem(noised[:, None], how.padded), fn.relu(self.time(marks))
+
     def _through(self, noised: Tensor, index: Tensor, ups: int, how: Pass) -> Tensor:
         """Go down, and some blocks up; what the next block up would be given."""
-        marks = time_embedding(index, TIME_SIZE, noised.dtype)
-        time = fn.relu(self.time(marks))
-        found: Tensor = self.stem(noised[:, None], how.padded)
+        found, time = self._start(noised, index, how)
         skips = []
         for block in self.down:
             found = block(found, time, how)
             skips.append(found)
         for block, skip in zip(self.up, reversed(skips), strict=True):
-            joined = torch.cat([found, _inner(skip, found)], dim=1)
+            joined = torch.cat([found, inner(skip, found)], dim=1)
             if not ups:
                 return joined
             found, ups = block(joined, time, how), ups - 1
@@ -230,16 +241,22 @@ def band_count(bands: int) -> int:
     return -(-bands // FOLD) * FOLD
 
 
-def tap_size(widths: tuple[int, int, int, int], bands: int, tap: int) -> int:
+def tap_size(widths: tuple[int, int, int, int], bands: int, tap: Tap) -> int:
     """Count the features of a pixel at a tap, with so many bands.
 
     Examples
     --------
-    >>> [tap_size((16, 32, 64, 128), 200, tap) for tap in (0, 1, 2)]
-    [3200, 6400, 6400]
+    >>> [tap_size((16, 32, 64, 128), 200, tap) for tap in ("down", 0, 1, 2)]
+    [3200, 3200, 6400, 6400]
     """
-    channels = (widths[3], 2 * widths[2], 2 * widths[1])[tap]
-    return channels * (band_count(bands) // (8, 4, 2)[tap])
+    _, second, third, deepest = widths
+    channels, fold = {
+        "down": (second, 2),
+        0: (deepest, 8),
+        1: (2 * third, 4),
+        2: (2 * second, 2),
+    }[tap]
+    return channels * (band_count(bands) // fold)
 
 
 class PassFloats(NamedTuple):
@@ -284,7 +301,8 @@ def _resizing(channels: int, factorised: bool, direction: str) -> nn.Module:
     return FactorisedConv(own, channels, channels) if factorised else own
 
 
-def _inner(skip: Tensor, found: Tensor) -> Tensor:
-    """Cut off the rim that layers without padding have lost since."""
-    rim = (skip.shape[3] - found.shape[3]) // 2
-    return skip[:, :, :, rim : skip.shape[3] - rim, rim : skip.shape[4] - rim]
+def inner(outer: Tensor, found: Tensor) -> Tensor:
+    """Cut off the rim (..., y, x) that layers without padding have lost since."""
+    rows, columns = outer.shape[-2:]
+    rim = (rows - found.shape[-2]) // 2
+    return outer[..., rim : rows - rim, rim : columns - rim]

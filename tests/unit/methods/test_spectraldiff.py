@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hsistream.methods import spectraldiff
 from hsistream.methods.base import Encoder, Place
 from hsistream.methods.denoising import band_means, draw_corner, embed_spectra
-from hsistream.methods.spectraldiff_model import SCHEDULE, Model, make_model
+from hsistream.methods.spectraldiff_model import SCHEDULE, Model, gaps_filled, make_model
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import one_thread
 from hsistream.nn.spectraldiff_network import Pass, SpectralDiffNetwork
@@ -81,26 +81,27 @@ def test_without_noise_the_place_does_not_matter(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[0], found[1])
 
 
-def test_pixels_without_data_get_no_noise(tmp_path: Path) -> None:
+def test_pixels_far_from_all_data_get_no_noise(tmp_path: Path) -> None:
     encoder = trained(tmp_path, noise="hash", tap=0)
     blank = np.zeros_like(embedded_of(encoder, 30))
     found = [encoder.refine(blank, Place(*place)) for place in ((0, 0), (5, -7))]
     np.testing.assert_array_equal(found[0], found[1])
 
 
-@pytest.mark.parametrize("tap", [0, 1, 2])
-def test_every_tap_has_its_halo(tmp_path: Path, tap: int) -> None:
+@pytest.mark.parametrize(("tap", "px"), [("down", 5), (0, 13), (1, 17), (2, 21)])
+def test_every_tap_has_its_halo(tmp_path: Path, tap: Any, px: int) -> None:
     encoder = trained(tmp_path, tap=tap)
-    assert encoder.halo == (13, 17, 21)[tap]
+    assert encoder.halo == px
     side = 2 * encoder.halo + 3
     assert encoder.refine(embedded_of(encoder, side)).shape == (encoder.latent_size, 3, 3)
 
 
-def test_layers_are_normalised_by_what_was_measured(tmp_path: Path) -> None:
-    encoder = trained(tmp_path)
+@pytest.mark.parametrize(("tap", "passed"), [("down", 2), (1, 8)])
+def test_layers_are_normalised_by_what_was_measured(tmp_path: Path, tap: Any, passed: int) -> None:
+    encoder = trained(tmp_path, tap=tap)
     model: Model = cast("Any", encoder)._model
     measured = [bool((norm.mean != 0).any()) for norm in model.denoiser.norms()]
-    assert measured == [True] * 8 + [False] * 4  # the blocks behind the tap are never passed
+    assert measured == [layer < passed for layer in range(12)]  # those behind the tap are not
 
 
 @pytest.mark.parametrize("profile", [pytest.param("paper", marks=pytest.mark.slow), "base"])
@@ -114,8 +115,48 @@ def test_whitened_components_have_one_variance(tmp_path: Path) -> None:
     for whiten in (False, True):
         encoder = trained(tmp_path / str(whiten), whiten=whiten, components=5)
         latents = encoder.refine(embedded_of(encoder, 40 + 2 * encoder.halo))
-        variance = (latents[:-1] / latents[-1]).reshape(5, -1).var(axis=1)
-        assert (variance.max() < 2.5 * variance.min()) == whiten
+        spread = np.linalg.eigvalsh(np.cov((latents[:-1] / latents[-1]).reshape(5, -1)))
+        assert (spread.max() < 2.5 * spread.min()) == whiten
+
+
+def test_latents_show_a_pixel_itself_more_than_its_neighbours(tmp_path: Path) -> None:
+    """By its share; without one, they are those of the network alone."""
+    moved = []
+    for share in (0.0, 0.9):
+        encoder = trained(tmp_path / str(share), own_share=share)
+        side = 2 * encoder.halo + 3
+        embedded = embedded_of(encoder, side)
+        changed = embedded.copy()
+        changed[:, side // 2, side // 2] *= -1
+        difference = encoder.refine(changed) - encoder.refine(embedded)
+        at_each = np.linalg.norm(difference, axis=0)
+        moved.append(at_each[1, 1] / at_each[1, 0])
+    assert moved[1] > 2 * moved[0]
+
+
+def test_gaps_are_as_the_nearest_pixel_with_data() -> None:
+    spectra = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    valid = np.zeros((3, 4), np.bool_)
+    assert not gaps_filled(spectra, valid).any()
+    valid[0, 0] = valid[2, 3] = True
+    found = gaps_filled(spectra, valid)
+    np.testing.assert_array_equal(found[:, 1, 0], spectra[:, 0, 0])
+    np.testing.assert_array_equal(found[:, 2, 2], spectra[:, 2, 3])
+    np.testing.assert_array_equal(gaps_filled(spectra, valid | True), spectra)
+
+
+def test_what_lies_in_gaps_is_not_seen_by_the_network() -> None:
+    image = IMAGES[0]
+    junk = np.where(image.valid, image.spectra, 7).astype(image.spectra.dtype)
+    shown = []
+    for spectra in (image.spectra, junk):
+        material = material_of((Image(spectra, image.valid),))
+        model = make_model(settings_of(), 8, 0)
+        learner = spectraldiff._Learner(settings_of(), 0, model, material)
+        shown.append(torch.cat([clean for clean, _ in learner._probe]))
+    assert not image.valid.all()
+    assert torch.equal(*shown)
+    assert (shown[0] != 0).any(dim=1).all()
 
 
 def test_squares_without_data_cost_nothing(tmp_path: Path) -> None:
@@ -141,7 +182,7 @@ def test_squares_with_data_are_preferred() -> None:
 
 
 def test_more_components_than_features_are_as_many_as_features() -> None:
-    assert spectraldiff.latent_size(settings_of(components=2048), 8) == 64 * 2 + 1
+    assert spectraldiff.latent_size(settings_of(components=2048), 8) == 16 * 4 + 1
 
 
 def test_probe_batches_show_every_quarter_once() -> None:

@@ -16,6 +16,7 @@ from hsistream.nn.spectraldiff_network import (
     Pass,
     SpectralDiffNetwork,
     Statistics,
+    Tap,
     band_count,
     tap_size,
 )
@@ -71,7 +72,8 @@ def test_networks_have_their_parameters(
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3)])
 def test_features_have_the_shapes_of_the_table(bands: int, shape: tuple[int, int]) -> None:
     network, noised = network_of(HALF, factorised=True), spectra_of((1, bands, *shape))
-    for tap, (channels, fold) in enumerate(((64, 8), (64, 4), (32, 2))):
+    sizes: dict[Tap, tuple[int, int]] = {"down": (16, 2), 0: (64, 8), 1: (64, 4), 2: (32, 2)}
+    for tap, (channels, fold) in sizes.items():
         found = network.tap(noised, AT, tap)
         assert found.shape == (1, channels, bands // fold, *shape)
         assert found.flatten(1, 2).shape[1] == tap_size(HALF, bands, tap)
@@ -85,8 +87,8 @@ def test_a_full_network_has_32_features_for_every_band() -> None:
 
 
 @pytest.mark.parametrize("factorised", [False, True])
-@pytest.mark.parametrize("tap", [0, 1, 2, None])
-def test_a_pixel_is_seen_exactly_as_far_as_the_halo(tap: int | None, factorised: bool) -> None:
+@pytest.mark.parametrize("tap", ["down", 0, 1, 2, None])
+def test_a_pixel_is_seen_exactly_as_far_as_the_halo(tap: Tap | None, factorised: bool) -> None:
     network = network_of(factorised=factorised)
     for name, value in network.named_parameters():  # nothing cancels, nothing is rounded away
         value.copy_(0 * value if "time" in name or name.endswith("bias") else value.abs())
@@ -102,7 +104,7 @@ def test_a_pixel_is_seen_exactly_as_far_as_the_halo(tap: int | None, factorised:
     assert len(rows) == (2 * halo + 1) ** 2
 
 
-def tiled(network: SpectralDiffNetwork, noised: Tensor, tap: int, halo: int, how: Pass) -> Tensor:
+def tiled(network: SpectralDiffNetwork, noised: Tensor, tap: Tap, halo: int, how: Pass) -> Tensor:
     """Read a tap tile by tile, of 20 px, with a halo that ends at the edges of the frame."""
     height, width = noised.shape[2:]
     rows = []
@@ -119,8 +121,8 @@ def tiled(network: SpectralDiffNetwork, noised: Tensor, tap: int, halo: int, how
 
 
 @pytest.mark.parametrize("factorised", [False, True])
-@pytest.mark.parametrize("tap", [0, 1, 2])
-def test_tiles_with_their_halo_are_the_whole(tap: int, factorised: bool) -> None:
+@pytest.mark.parametrize("tap", ["down", 0, 1, 2])
+def test_tiles_with_their_halo_are_the_whole(tap: Tap, factorised: bool) -> None:
     network, noised = network_of(factorised=factorised), spectra_of((1, 8, 70, 83))
     whole = network.tap(noised, AT, tap)
     found = tiled(network, noised, tap, TAP_HALOS[tap], Pass())
@@ -139,8 +141,8 @@ def test_statistics_of_a_tile_spoil_it() -> None:
 
 
 @pytest.mark.parametrize("factorised", [False, True])
-@pytest.mark.parametrize("tap", [0, 1, 2])
-def test_layers_without_padding_give_what_lies_within_the_halo(tap: int, factorised: bool) -> None:
+@pytest.mark.parametrize("tap", ["down", 0, 1, 2])
+def test_layers_without_padding_give_what_lies_within_the_halo(tap: Tap, factorised: bool) -> None:
     network, noised = network_of(factorised=factorised), spectra_of((2, 8, 46, 49))
     halo = TAP_HALOS[tap]
     padded = network.tap(noised, torch.tensor([5, 9]), tap)[..., halo:-halo, halo:-halo]
