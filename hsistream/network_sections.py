@@ -172,6 +172,9 @@ class DenoiserSection(Section):
     """Principal components of the features, as many as there are at most."""
     whiten: bool = False
     """Give all components the same variance, and not only one scale."""
+    own_share: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of the variance of latents that is due to the spectrum of a pixel itself, as the
+    network is shown it, and not to what the network sees in it and around it."""
     portions: Annotated[int, Field(ge=1, le=64)] = 2
     """Parts of a step that are computed one by one, each with squares of every crop."""
     prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
@@ -207,9 +210,6 @@ class SpectraldiffSection(DenoiserSection):
     tap: Literal["down", 0, 1, 2] = "down"
     """Where they are read: behind the first block that goes down, or before a block that goes
     up, as published; the features of a later one have seen more pixels."""
-    own_share: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Share of the variance of latents that is due to the spectrum of a pixel itself, as the
-    network is shown it, and not to what the network sees in it and around it."""
     crop_px: Annotated[int, Field(ge=4, le=64)] = 16
     """Side of the squares of a crop that are learnt from."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from hsistream.methods.base import Crop, Place, Standard
@@ -23,6 +24,9 @@ from hsistream.nn.principal import Part, principal_map
 LEAST_VALID = 0.75
 """Share of valid pixels of a square that is learnt from, where one of some draws has it."""
 DRAWS = 4
+
+LENGTH = 0.5
+"""Root of the mean square of the length of components: shorter ones are less bent by the lift."""
 
 Squares = tuple[Tensor, Tensor]
 """Squares (square, band, y, x) from -1 to 1, and which of their pixels have data
@@ -50,19 +54,19 @@ class Projection(nn.Module):
         lifted = torch.cat([scores, torch.ones_like(scores[:1])])
         return nn.functional.normalize(lifted, dim=0)
 
-    def fit(
-        self, sampled: Tensor, *, whiten: bool, parts: Sequence[Part] = (), scale: float = 1.0
-    ) -> None:
-        """Project by the principal components of these features (feature, pixel) from now on.
+    def fit(self, sampled: Tensor, settings: DenoiserSection, own: int) -> None:
+        """Project by the principal components of features (feature, pixel) from now on.
 
-        The smaller the scale of components, the less they are bent when they are lifted.
+        The last ``own`` of them are the spectrum of the pixel itself.
         """
         if not sampled.shape[1]:  # nothing had data
             sampled = sampled.new_zeros(len(sampled), 1)
         seen, count = sampled.cpu().numpy(), len(self.offset)
-        found = principal_map(seen, count, whiten=whiten, parts=parts)
-        self.matrix.copy_(torch.from_numpy(found.matrix) * scale)
-        self.offset.copy_(torch.from_numpy(found.offset) * scale)
+        share = settings.own_share
+        parts = Part(len(seen) - own, 1 - share), Part(own, share)
+        found = principal_map(seen, count, whiten=settings.whiten, parts=parts)
+        self.matrix.copy_(torch.from_numpy(found.matrix) * LENGTH)
+        self.offset.copy_(torch.from_numpy(found.offset) * LENGTH)
 
 
 @dataclass(frozen=True)
@@ -80,18 +84,18 @@ class Fading:
     kept: float
     seed: int | None
 
-    def faded(self, clean: Tensor, known: Tensor, place: Place) -> Tensor:
-        """Bring a square (band, y, x) to the step at which it is encoded.
+    def faded(self, clean: Tensor, place: Place) -> Tensor:
+        """Bring a square (band, y, x), whose first pixel is at a place, to the step of encoding.
 
-        ``known`` (1, y, x) is 0 where nothing is to be added; ``place`` is that of the
-        first pixel.
+        Where it is 0, far from all data, no noise is added.
         """
         found: Tensor = clean * self.kept**0.5
         if self.seed is None:
             return found
         origin, shape = (place.row, place.column), (clean.shape[1], clean.shape[2])
         noise = field_noise(origin, shape, len(clean), self.seed)
-        added = torch.from_numpy(noise).to(clean.device) * known
+        seen = (clean != 0).any(dim=0, keepdim=True)
+        added = torch.from_numpy(noise).to(clean.device) * seen
         found += added * (1 - self.kept) ** 0.5
         return found
 
@@ -129,6 +133,16 @@ def embed_spectra(
         return band_means(values, settings.band_means(len(values)))
 
 
+def gaps_filled(spectra: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Give pixels of (band, y, x) without data the spectrum of the nearest with data, or else 0."""
+    if valid.all():
+        return spectra
+    if not valid.any():
+        return np.zeros_like(spectra)
+    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return np.asarray(spectra[:, *nearest])
+
+
 def draw_corner(valid: NDArray[np.bool_], side: int, random: torch.Generator) -> tuple[int, int]:
     """Draw the first pixel of a square in a crop, of several the first with enough data."""
     room = torch.tensor(valid.shape) - side + 1
@@ -145,13 +159,13 @@ def cut_squares(
     corners: Sequence[tuple[int, int]],
     side: int,
 ) -> Squares:
-    """Cut a square out of each crop, of a frame each, as a network sees it: 0 without data."""
+    """Cut a square out of each crop, of a frame each, and fill its gaps."""
     shown, known = [], []
     for (crop, frame), (top, left) in zip(crops, corners, strict=True):
         window = slice(top, top + side), slice(left, left + side)
         valid = crop.valid[window]
         spectra = embed_spectra(settings, standard, crop.spectra[:, *window], frame)
-        shown.append(np.where(valid, spectra, np.float32(0)))
+        shown.append(gaps_filled(spectra, valid))
         known.append(valid[None])
     return torch.from_numpy(np.stack(shown)), torch.from_numpy(np.stack(known).astype(np.float32))
 

@@ -64,7 +64,6 @@ from hsistream.methods.diffcrn_model import (
     by_angle,
     feature_count,
     latent_count,
-    level_of,
     make_model,
 )
 from hsistream.methods.watching import Watch, look_by_means, train_watched
@@ -126,7 +125,7 @@ def training_bytes(settings: DiffcrnSection, features: int) -> int:
     """Memory that one pair of crops needs in a step: its squares in all portions, kept layers."""
     pixels = 4 * settings.portions * settings.crop_px**2
     seen = (kept_floats(settings.band_means(features)) + 3 * features) * pixels
-    size = feature_count(settings)
+    size = feature_count(settings, features)
     return 4 * (seen + 2 * SAMPLED_PX * 4 * size) + 3 * 8 * size**2 // 4
 
 
@@ -147,7 +146,6 @@ def train(
 ) -> Trained:
     """Train from random weights; see :class:`hsistream.methods.base.Method`."""
     model = make_model(settings, material.standard.feature_count, seed)
-    model.level.copy_(level_of(settings, material.standard))
     ramp = max(1, min(RAMP_STEPS, round(RAMP_SHARE * training.steps)))
     learner = _Learner(seed, ramp, model.to(work.device), material)
     return train_watched(
@@ -245,10 +243,9 @@ class _Learner:
     def _squares(
         self, crops: Sequence[tuple[Crop, int]], corners: Sequence[tuple[int, int]], side: int
     ) -> Squares:
-        """Cut a square out of each crop, of a frame each; the level stands for no data."""
-        found = cut_squares(self._settings, self._standard, crops, corners, side)
-        clean, known = (each.to(self._device) for each in found)
-        return self.network.filled(clean, known), known
+        """Cut a square out of each crop, of a frame each, and fill its gaps."""
+        clean, known = cut_squares(self._settings, self._standard, crops, corners, side)
+        return clean.to(self._device), known.to(self._device)
 
     def _views(self, sample: _Portion, random: torch.Generator) -> Squares:
         """Cut two overlapping squares out of every crop, and turn each; all first ones first."""
@@ -342,7 +339,7 @@ class _Learner:
         found = []
         for step in CANDIDATES:
             kept, index = float(SCHEDULE.kept[step - 1]), torch.tensor([step - 1])
-            noised = Fading(kept, int(model.seed)).faded(clean[0], known[0], place)[None]
+            noised = Fading(kept, int(model.seed)).faded(clean[0], place)[None]
             guess = model.denoiser(noised, index.to(self._device))[0]
             rebuilt = (SCHEDULE.cleaned(noised, guess, index)[0] + 1) / 2
             found.append(spectral_angle(spectra.T, rebuilt[:, seen].clamp(min=0).T))

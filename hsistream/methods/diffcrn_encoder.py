@@ -30,7 +30,7 @@ WINDOWS_AT_ONCE = 8
 class WindowEncoder:
     """A trained network; see :class:`hsistream.methods.base.Encoder`."""
 
-    gaps: Gaps = "blank"
+    gaps: Gaps = "filled"
     square_px = SQUARE_PX
 
     def __init__(self, model: Model, standard: Standard, device: str) -> None:
@@ -54,9 +54,8 @@ class WindowEncoder:
         dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn (mean of bands, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
-        square = torch.from_numpy(embedded).to(self._device)
-        known = (square != 0).any(dim=0, keepdim=True)  # pixels without data are 0
-        clean = self._model.filled(square, known)
+        clean = torch.from_numpy(embedded).to(self._device)
+        known = (clean != 0).any(dim=0)  # far from all data, pixels are 0
         height, width = (extent - 2 * self.halo for extent in embedded.shape[1:])
         first = Place(place.row - self.halo, place.column - self.halo)
         latents = torch.zeros(self.latent_size, *clean.shape[1:], device=self._device)
@@ -64,7 +63,7 @@ class WindowEncoder:
         corners = [
             (c.row - self._rim - first.row, c.column - self._rim - first.column) for c in cells
         ]
-        seen = [each for each in corners if known[0, *self._middle(each)].any()]
+        seen = [each for each in corners if known[self._middle(each)].any()]
         for at in range(0, len(seen), WINDOWS_AT_ONCE):
             part = seen[at : at + WINDOWS_AT_ONCE]
             found = self._windows(clean, part, first)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
-from hsistream.methods.base import Place, Standard
-from hsistream.methods.denoising import Fading, Projection, band_means, seed_of
+from hsistream.methods.base import Place
+from hsistream.methods.denoising import Fading, Projection, seed_of
 from hsistream.network_sections import DiffcrnSection
 from hsistream.nn.contrast import ContrastHead
 from hsistream.nn.diffcrn_network import STAGES, WIDTH, DiffcrnNetwork
@@ -32,28 +31,22 @@ START_KEY = 31
 class Model(nn.Module):
     """The denoiser, what contrast is judged by, and how features become latents.
 
-    The time ``steps`` (step,) at which features are read, counted from 1, the ``level``
-    (band,) that stands for pixels without data, and the ``seed`` of the noise are
-    buffers: chosen, measured or given, kept with the weights and not trained.
+    The time ``steps`` (step,) at which features are read, counted from 1, and the ``seed``
+    of the noise are buffers: chosen or given, kept with the weights and not trained.
     """
 
     steps: Tensor
-    level: Tensor
     seed: Tensor
 
     def __init__(self, settings: DiffcrnSection, features: int, seed: int) -> None:
         super().__init__()
         bands = settings.band_means(features)
         self.denoiser, self.contrast = DiffcrnNetwork(bands, settings.order), ContrastHead()
-        self.projection = Projection(component_count(settings), feature_count(settings))
+        size = feature_count(settings, features)
+        self.projection = Projection(component_count(settings), size)
         self.settings = settings
         self.register_buffer("steps", torch.tensor(first_steps(settings)))
-        self.register_buffer("level", torch.zeros(bands))
         self.register_buffer("seed", torch.tensor(seed))
-
-    def filled(self, clean: Tensor, known: Tensor) -> Tensor:
-        """Let the level stand for pixels (sample, 1, y, x) of 0, in (sample, band, y, x)."""
-        return torch.where(known > 0, clean, self.level[:, None, None])
 
     def features(self, windows: Tensor, places: Sequence[Place]) -> Tensor:
         """Read the features of windows (window, band, y, x), of a place each.
@@ -62,13 +55,14 @@ class Model(nn.Module):
         -------
         (window, y, x, feature) Tensor
             Normalised over the channels of every stage: the mean over all steps of those
-            of the stages that are asked for; or all, step by step and stage by stage.
+            of the stages that are asked for, beside the spectrum as it is shown; or all,
+            step by step and stage by stage.
         """
         found = [self._normal(windows, places, step) for step in self.steps.tolist()]
         if self.settings.latents == "stages":
             joined: Tensor = torch.cat(found, dim=3) / (len(found) * STAGES * WIDTH) ** 0.5
             return joined
-        return torch.stack(found).mean(dim=0)
+        return torch.cat([torch.stack(found).mean(dim=0), windows.permute(0, 2, 3, 1)], dim=3)
 
     def latents(self, features: Tensor) -> Tensor:
         """Turn features (feature, pixel) into latents (latent, pixel), unit vectors."""
@@ -86,18 +80,13 @@ class Model(nn.Module):
     def project(self, sampled: Tensor) -> None:
         """Project by the components of these features (feature, pixel) from now on, if at all."""
         if self.settings.latents == "components":
-            self.projection.fit(sampled, whiten=self.settings.whiten)
+            self.projection.fit(sampled, self.settings, self.denoiser.stem.in_features)
 
     def _faded(self, windows: Tensor, places: Sequence[Place], step: int) -> Tensor:
         """Bring windows to a step, counted from 1, as they are encoded."""
         seed = None if self.settings.noise == "none" else int(self.seed)
-        fading, everywhere = Fading(float(SCHEDULE.kept[step - 1]), seed), windows.new_ones(1)
-        return torch.stack(
-            [
-                fading.faded(window, everywhere, place)
-                for window, place in zip(windows, places, strict=True)
-            ]
-        )
+        faded = Fading(float(SCHEDULE.kept[step - 1]), seed).faded
+        return torch.stack([faded(*one) for one in zip(windows, places, strict=True)])
 
 
 def make_model(settings: DiffcrnSection, features: int, seed: int) -> Model:
@@ -105,14 +94,6 @@ def make_model(settings: DiffcrnSection, features: int, seed: int) -> Model:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed_of(seed, START_KEY))
         return Model(settings, features, seed)
-
-
-def level_of(settings: DiffcrnSection, standard: Standard) -> Tensor:
-    """Mean spectrum of a scene, from -1 to 1, as the network sees it, (band,)."""
-    span = standard.high - standard.low
-    inner = np.where(span > 0, (standard.mean - standard.low) / np.where(span > 0, span, 1), 0)
-    level = (2 * inner - 1).mean(axis=0).astype(np.float32)
-    return torch.from_numpy(band_means(level, settings.band_means(len(level))))
 
 
 def first_steps(settings: DiffcrnSection) -> list[int]:
@@ -128,9 +109,9 @@ def by_angle(settings: DiffcrnSection) -> bool:
     return settings.time_steps == "angle" or usual
 
 
-def feature_count(settings: DiffcrnSection) -> int:
-    """Count the features of a pixel that become components."""
-    return WIDTH * len(settings.stages)
+def feature_count(settings: DiffcrnSection, features: int) -> int:
+    """Count the features of a pixel that become components, its spectrum among them."""
+    return WIDTH * len(settings.stages) + settings.band_means(features)
 
 
 def latent_count(settings: DiffcrnSection) -> int:
@@ -142,4 +123,4 @@ def latent_count(settings: DiffcrnSection) -> int:
 
 def component_count(settings: DiffcrnSection) -> int:
     """Count the components: not more than there are features."""
-    return min(settings.components, feature_count(settings))
+    return min(settings.components, WIDTH * len(settings.stages))

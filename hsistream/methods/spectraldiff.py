@@ -75,10 +75,9 @@ from hsistream.methods.spectraldiff_model import (
     START_KEY,
     WIDTHS,
     Model,
-    as_encoded,
     component_count,
+    fading,
     filled_up,
-    gaps_filled,
     make_model,
     part_sizes,
 )
@@ -86,7 +85,6 @@ from hsistream.methods.watching import Watch, look_by_means, train_watched
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.learner import Inspection, Mapped
-from hsistream.nn.principal import Part
 from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
     Pass,
@@ -109,9 +107,6 @@ GROUP = 4
 
 SAMPLED_PX = 512
 """Pixels of each crop of the probe by whose features these are projected."""
-
-LENGTH = 0.5
-"""Root of the mean square of the length of components, before they are lifted."""
 
 DRAW_KEY, PROBE_KEY = 22, 23
 """Set the random numbers of one use of a seed apart from those of others."""
@@ -233,9 +228,8 @@ class _Learner:
         seen = mapped(partial(self._statistics, model), batches)
         self._keep(model, [mean_statistics(layer) for layer in zip(*seen, strict=True)])
         sampled = torch.cat(mapped(partial(self._sampled, model), range(len(self._probe))), dim=1)
-        parts, whiten = self._parts(), self._settings.whiten
         for each in (model, self.network):
-            each.projection.fit(sampled, whiten=whiten, parts=parts, scale=LENGTH)
+            each.projection.fit(sampled, self._settings, model.bands)
         latents = model.projection(sampled).T.contiguous().cpu().numpy()
         error = float(np.mean(errors))
         wanted, key = self._settings.prototypes or 0, (self._seed, START_KEY)
@@ -255,11 +249,9 @@ class _Learner:
         self, crops: Sequence[tuple[Crop, int]], corners: Sequence[tuple[int, int]], side: int
     ) -> Squares:
         """Cut a square out of each crop, of a frame each, and fill its gaps."""
-        found, known = cut_squares(self._settings, self._standard, crops, corners, side)
-        valid = known[:, 0].numpy() > 0
-        filled = [gaps_filled(*each) for each in zip(found.numpy(), valid, strict=True)]
-        clean = torch.from_numpy(np.stack(filled)).to(self._device)
-        return filled_up(clean, self.network.bands), known.to(self._device)
+        found = cut_squares(self._settings, self._standard, crops, corners, side)
+        clean, known = (each.to(self._device) for each in found)
+        return filled_up(clean, self.network.bands), known
 
     def _error(
         self, model: Model, squares: Squares, index: Tensor, random: torch.Generator
@@ -294,8 +286,8 @@ class _Learner:
     def _noised(self, clean: Tensor, number: int) -> Tensor:
         """Show squares as they are encoded, with a noise that is theirs alone."""
         places = [Place(0, 1024 * (GROUP * number + each)) for each in range(len(clean))]
-        shown = partial(as_encoded, self._settings, self.network)
-        return torch.stack([shown(*one) for one in zip(clean, places, strict=True)])
+        faded = fading(self._settings, self.network).faded
+        return torch.stack([faded(*one) for one in zip(clean, places, strict=True)])
 
     def _statistics(self, model: Model, batch: int) -> list[Statistics]:
         """Measure what every layer up to the tap would normalise a batch by."""
@@ -319,12 +311,6 @@ class _Learner:
         middle = slice(rim, side - rim)
         features, valid = features[:, middle, middle], known[0, 0, middle, middle] > 0
         return some_pixels(features, valid, SAMPLED_PX, seed_of(self._seed, PROBE_KEY, number, 1))
-
-    def _parts(self) -> tuple[Part, Part]:
-        """Tell what the features of the network have of the variance, and the spectra."""
-        seen, own = part_sizes(self._settings, self._standard.feature_count)
-        share = self._settings.own_share
-        return Part(seen, 1 - share), Part(own, share)
 
 
 # Use
@@ -361,7 +347,7 @@ class _Encoder:
         square = torch.from_numpy(embedded).to(self._device)
         clean = filled_up(square[None], self._model.bands)[0]
         around = Place(place.row - self.halo, place.column - self.halo)
-        noised = as_encoded(self._settings, self._model, clean, around)
+        noised = fading(self._settings, self._model).faded(clean, around)
         features = self._model.features_beside(noised, clean, Pass(padded=False))
         latents = self._model.projection(features.flatten(1))
         return as_array(latents.reshape(-1, *features.shape[1:]), dtype)

@@ -5,13 +5,9 @@ Shared by its training and its use, see :mod:`hsistream.methods.spectraldiff`.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
-from hsistream.methods.base import Place
 from hsistream.methods.denoising import Fading, Projection, seed_of
 from hsistream.network_sections import SpectraldiffSection
 from hsistream.nn.diffusion import NoiseSchedule
@@ -82,27 +78,13 @@ def component_count(settings: SpectraldiffSection, features: int) -> int:
 # What is seen
 
 
-def gaps_filled(spectra: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give pixels of (band, y, x) without data the spectrum of the nearest with data, or else 0."""
-    if valid.all():
-        return spectra
-    if not valid.any():
-        return np.zeros_like(spectra)
-    nearest = distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return np.asarray(spectra[:, *nearest])
-
-
 def filled_up(values: Tensor, bands: int) -> Tensor:
     """Repeat the last band of (sample, band, y, x) until there are so many."""
     missing = bands - values.shape[1]
     return torch.cat([values, values[:, -1:].expand(-1, missing, -1, -1)], dim=1)
 
 
-def as_encoded(settings: SpectraldiffSection, model: Model, clean: Tensor, place: Place) -> Tensor:
-    """Bring a square (band, y, x), whose first pixel is at a place, to the step of encoding.
-
-    Where it is 0, far from all data, no noise is added.
-    """
+def fading(settings: SpectraldiffSection, model: Model) -> Fading:
+    """Tell what squares are like when they are encoded."""
     seed = None if settings.noise == "none" else int(model.seed)
-    fading = Fading(float(SCHEDULE.kept[model.time_step]), seed)
-    return fading.faded(clean, (clean != 0).any(dim=0, keepdim=True), place)
+    return Fading(float(SCHEDULE.kept[model.time_step]), seed)

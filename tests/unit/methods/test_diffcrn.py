@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from hsistream.methods import diffcrn
 from hsistream.methods.base import Encoder, Place
-from hsistream.methods.diffcrn_model import SCHEDULE, Model, level_of, make_model
+from hsistream.methods.diffcrn_model import SCHEDULE, Model, make_model
 from hsistream.network_sections import DiffcrnSection, TrainingSection
 from hsistream.nn.diffcrn_network import DiffcrnNetwork
 from hsistream.nn.exact import one_thread
 from hsistream.nn.noise_losses import noise_loss
 from hsistream.nn.spectral_angle import CANDIDATES
-from tests.unit.methods.material import Image, fields, material_of, standard_of, work_in
+from tests.unit.methods.material import Image, fields, material_of, work_in
 
 IMAGES = (fields(), fields((30, 36), seed=1, gain=1.2))
 TRAINING = TrainingSection(steps=3, warm_up=1, check_every=3, learning_rate=1e-2)
@@ -112,19 +112,6 @@ def test_a_window_by_itself_gives_the_pixels_of_its_middle(tmp_path: Path) -> No
         alone = model.latents(features.flatten(0, 1).T).view(-1, 24, 24)
     found = encoder.refine(wide)[:, 24:48, 24:48]
     np.testing.assert_allclose(found, alone.numpy(), atol=1e-5)
-
-
-def test_pixels_without_data_are_seen_as_the_mean_of_the_scene(tmp_path: Path) -> None:
-    encoder = trained(tmp_path)
-    level = level_of(settings_of(), standard_of(IMAGES))
-    torch.testing.assert_close(model_of(encoder).level, level)
-    pixels = [encoder.embed(image.pixels, frame) for frame, image in enumerate(IMAGES)]
-    np.testing.assert_allclose(np.concatenate(pixels, axis=1).mean(axis=1), level, atol=1e-4)
-    blank = embedded_frame(encoder, (24, 24))
-    blank[:, encoder.halo + 20] = 0
-    filled = blank.copy()
-    filled[:, encoder.halo + 20] = level.numpy()[:, None]
-    np.testing.assert_array_equal(encoder.refine(blank), encoder.refine(filled))
 
 
 # --- learning --------------------------------------------------------------------------------
@@ -253,7 +240,6 @@ def test_latents_of_stages_are_all_features(tmp_path: Path) -> None:
     model, halo = model_of(encoder), encoder.halo
     window = torch.from_numpy(wide[None, :, halo - 4 : halo + 28, halo - 4 : halo + 28])
     with torch.inference_mode():
-        window = model.filled(window, (window != 0).any(dim=1, keepdim=True))
         of_stages = model.denoiser.features(window * SCHEDULE.kept[89] ** 0.5, torch.tensor([89]))
     for stage, features in enumerate(of_stages):
         normal = torch.nn.functional.layer_norm(features, (64,))[0, 4:28, 4:28].permute(2, 0, 1)
@@ -265,5 +251,5 @@ def test_components_of_some_stages_are_those_of_their_features(tmp_path: Path) -
     first = trained(tmp_path / "first", stages=(1,), components=5)
     every = trained(tmp_path / "every", components=5)
     assert first.latent_size == every.latent_size == 6
-    assert model_of(first).projection.matrix.shape == (5, 64)
-    assert model_of(every).projection.matrix.shape == (5, 256)
+    assert model_of(first).projection.matrix.shape == (5, 64 + 8)
+    assert model_of(every).projection.matrix.shape == (5, 256 + 8)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hsistream.methods import spectraldiff
 from hsistream.methods.base import Encoder, Place
-from hsistream.methods.denoising import band_means, draw_corner, embed_spectra
-from hsistream.methods.spectraldiff_model import SCHEDULE, Model, gaps_filled, make_model
+from hsistream.methods.denoising import band_means, draw_corner, embed_spectra, gaps_filled
+from hsistream.methods.spectraldiff_model import SCHEDULE, Model, make_model
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import one_thread
 from hsistream.nn.spectraldiff_network import Pass, SpectralDiffNetwork
