@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from hsistream.sections import Section, Temperature, Weight
+
+TimeStep = Annotated[int, Field(ge=1, le=1000)]
 
 
 class DgcSection(Section):
@@ -157,29 +159,21 @@ class UmaeSection(Section):
         return self
 
 
-class SpectraldiffSection(Section):
-    """A diffusion model: what it sees in slightly noised spectra and their surroundings."""
+class DenoiserSection(Section):
+    """What networks have in common that learn to take noise out of squares of a scene."""
 
-    name: Literal["spectraldiff"]
     profile: Literal["paper", "base", "lite"] = "lite"
-    """The published network; one of half its width; or that with layers cut into two."""
     bands: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Means of neighbouring features that are seen; None: all with the profile paper, 64 with
     base, 32 with lite."""
-    time_step: Annotated[int, Field(ge=0, lt=500)] = 5
-    """Step of the noise at which latents are read."""
-    tap: Annotated[int, Field(ge=0, le=2)] = 1
-    """Block before which they are read: the features of a later one have seen more pixels."""
     noise: Literal["none", "hash"] = "none"
     """What is added to spectra that are encoded: nothing, or the noise of their place."""
     components: Annotated[int, Field(ge=1, le=2048)] = 64
     """Principal components of the features, as many as there are at most."""
     whiten: bool = False
     """Give all components the same variance, and not only one scale."""
-    crop_px: Annotated[int, Field(ge=4, le=64)] = 16
-    """Side of the squares of a crop that are learnt from."""
     portions: Annotated[int, Field(ge=1, le=64)] = 2
-    """Parts of a step that are computed one by one, each with a square of every crop."""
+    """Parts of a step that are computed one by one, each with squares of every crop."""
     prototypes: Annotated[int, Field(ge=2, le=256)] | None = None
     """Means of latents, found afterwards; None: four per cluster, from 16 to 64."""
     softness: Temperature = 0.05
@@ -196,14 +190,78 @@ class SpectraldiffSection(Section):
         usual = {"paper": features, "base": 64, "lite": 32}[self.profile]
         return min(features, self.bands or usual)
 
-    def resolved(self, clusters: int, largest: int) -> SpectraldiffSection:
+    def resolved(self, clusters: int, largest: int) -> Self:
         """Fill in what follows from the number of clusters, or the largest that may be found."""
         prototypes = self.prototypes or min(max(4 * largest, 16), 64)
         return self.model_copy(update={"prototypes": prototypes})
 
 
+class SpectraldiffSection(DenoiserSection):
+    """A diffusion model: what it sees in slightly noised spectra and their surroundings."""
+
+    name: Literal["spectraldiff"]
+    profile: Literal["paper", "base", "lite"] = "lite"
+    """The published network; one of half its width; or that with layers cut into two."""
+    time_step: Annotated[int, Field(ge=0, lt=500)] = 5
+    """Step of the noise at which latents are read."""
+    tap: Annotated[int, Field(ge=0, le=2)] = 1
+    """Block before which they are read: the features of a later one have seen more pixels."""
+    crop_px: Annotated[int, Field(ge=4, le=64)] = 16
+    """Side of the squares of a crop that are learnt from."""
+
+
+class DiffcrnSection(DenoiserSection):
+    """A diffusion model of attention in windows, which also learns to tell places apart."""
+
+    name: Literal["diffcrn"]
+    profile: Literal["paper", "lite"] = "lite"
+    """All bands, or 32 means of neighbouring ones; the layers are the same."""
+    latents: Literal["components", "stages"] = "components"
+    """Principal components of the features, or all of them: for the classifier ctssfm."""
+    time_steps: Literal["usual", "angle"] | tuple[TimeStep, ...] = "usual"
+    """Steps of the noise, from 1 to 1000, at which features are read: five that change the
+    directions of spectra evenly (``angle``), or those given. Usual are 40 for components, which
+    are those of the mean over steps, and five by their angles for stages."""
+    stages: tuple[Annotated[int, Field(ge=1, le=4)], ...] = (1, 2, 3, 4)
+    """Stages whose features become components."""
+    order: Literal["alternating", "paired"] = "alternating"
+    """Whether stages that look at pixels and at bands take turns."""
+    window_px: Annotated[int, Field(ge=8, le=64, multiple_of=8)] = 32
+    """Side of the windows that are encoded by themselves."""
+    centre_px: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 24
+    """Side of the middle of a window, which is kept."""
+    crop_px: Annotated[int, Field(ge=8, le=64, multiple_of=8)] = 16
+    """Side of the squares of a crop that are learnt from."""
+    loss: Literal["log1p", "logcosh", "scaled", "l1", "l2"] = "log1p"
+    """Of the error of the guessed noise."""
+    loss_scale: Annotated[float, Field(gt=0, le=10)] = 0.5
+    """Error from which on the loss ``scaled`` rises slowly."""
+    contrast: Weight = 0.1
+    """Weight of the loss by which two views of a place are to be alike, and places not."""
+    contrast_temperature: Temperature = 0.2
+
+    @property
+    def rim_px(self) -> int:
+        """Pixels of a window around its middle."""
+        return (self.window_px - self.centre_px) // 2
+
+    @property
+    def halo_px(self) -> int:
+        """Pixels on which a pixel depends: the rim, and its middle but for one pixel."""
+        return self.rim_px + self.centre_px - 1
+
+    @model_validator(mode="after")
+    def _windows_hold_their_middle(self) -> DiffcrnSection:
+        if self.centre_px > self.window_px:
+            raise ValueError("centre_px must not exceed window_px: a window holds its middle")
+        if not self.stages or len(set(self.stages)) < len(self.stages):
+            raise ValueError("stages needs at least one number, and none twice")
+        return self
+
+
 EncoderSection = Annotated[
-    DgcSection | DgcPaperSection | UmaeSection | SpectraldiffSection, Field(discriminator="name")
+    DgcSection | DgcPaperSection | UmaeSection | SpectraldiffSection | DiffcrnSection,
+    Field(discriminator="name"),
 ]
 """The network that turns spectra into latents, with its own settings."""
 

@@ -81,6 +81,19 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 },
             },
         },
+        "diffcrn": {
+            "summary": "diffusion model with contrast; landmark consensus of its features",
+            "settings": {
+                "views": {"spectral": ["latents"]},
+                "encoder": {"name": "diffcrn"},
+                "training": {
+                    "steps": 1200,
+                    "pairs": 4,
+                    "learning_rate": 1e-3,
+                    "check_every": 300,
+                },
+            },
+        },
         "s2dl": {
             "summary": "landmark consensus with clusterings of superpixels by diffusion",
             "settings": {"cluster": {"head": "joint"}},

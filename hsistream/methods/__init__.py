@@ -19,6 +19,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
     {
         "dgc": "hsistream.methods.dgc",
         "dgc-paper": "hsistream.methods.dgc_paper",
+        "diffcrn": "hsistream.methods.diffcrn",
         "spectraldiff": "hsistream.methods.spectraldiff",
         "umae": "hsistream.methods.umae",
     }

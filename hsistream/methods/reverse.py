@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsistream.methods.base import Place, Standard
-from hsistream.methods.spectraldiff_model import (
-    SCHEDULE,
-    Model,
-    embed_spectra,
-    filled_up,
-    make_model,
-    seed_of,
-)
+from hsistream.methods.denoising import embed_spectra, seed_of
+from hsistream.methods.spectraldiff_model import SCHEDULE, Model, filled_up, make_model
 from hsistream.network_sections import SpectraldiffSection
 from hsistream.nn.exact import one_thread
 from hsistream.nn.noise import field_noise

@@ -34,7 +34,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -56,23 +55,28 @@ from hsistream.methods.base import (
     Trained,
     Work,
 )
+from hsistream.methods.denoising import (
+    Squares,
+    cut_squares,
+    draw_corner,
+    embed_spectra,
+    seed_of,
+    some_pixels,
+)
 from hsistream.methods.spectraldiff_model import (
     SCHEDULE,
     START_KEY,
     WIDTHS,
     Model,
-    as_encoded,
     component_count,
-    embed_spectra,
+    fading,
     filled_up,
     make_model,
-    seed_of,
 )
 from hsistream.methods.watching import Watch, look_by_means, train_watched
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import as_array, one_thread
 from hsistream.nn.learner import Inspection, Mapped
-from hsistream.nn.principal import principal_map
 from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
     Pass,
@@ -88,10 +92,6 @@ LEARNS_FROM: LearnsFrom = "crops"
 SQUARE_PX = {"paper": 32, "base": 48, "lite": 64}
 """Side of the squares that are encoded, by profile: their layers must fit the memory."""
 
-LEAST_VALID = 0.75
-"""Share of valid pixels of a square that is learnt from, where one of some draws has it."""
-DRAWS = 4
-
 PROBE_STEPS = (5, 50, 100, 200)
 """Steps of the noise at which a training is watched, in turn."""
 
@@ -103,10 +103,6 @@ SAMPLED_PX = 512
 
 DRAW_KEY, PROBE_KEY = 22, 23
 """Set the random numbers of one use of a seed apart from those of others."""
-
-Squares = tuple[Tensor, Tensor]
-"""Squares of a portion (square, band, y, x) from -1 to 1, and which of their pixels have data
-(square, 1, y, x), 1 or 0."""
 
 
 def latent_size(settings: SpectraldiffSection, features: int) -> int:
@@ -170,20 +166,15 @@ def load(settings: SpectraldiffSection, standard: Standard, folder: Path, device
 # Learning
 
 
-@dataclass(frozen=True)
-class _Portion:
-    """All crops of a step, and the frame of each; of every crop a square is learnt from."""
-
-    crops: Sequence[Crop]
-    frames: Sequence[int]
+_Portion = Sequence[tuple[Crop, int]]
+"""All crops of a step, and the frame of each; of every crop a square is learnt from."""
 
 
 def _batches(portions: int, material: Material, first_step: int) -> Iterator[list[_Portion]]:
     """Yield the portions of every step: they see the same crops, and other squares of them."""
     for pairs in material.batches(first_step):
-        crops = [crop for pair in pairs for crop in (pair.first, pair.second)]
-        frames = [pair.frame for pair in pairs for _ in range(2)]
-        yield [_Portion(crops, frames)] * portions
+        crops = [(crop, pair.frame) for pair in pairs for crop in (pair.first, pair.second)]
+        yield [crops] * portions
 
 
 class _Learner:
@@ -195,8 +186,8 @@ class _Learner:
         self.network, self._settings, self._seed = model, settings, seed
         self._standard, self._device = material.standard, model.seed.device
         self._probe = [
-            self._squares([crop], [frame], [(0, 0)], min(crop.valid.shape))
-            for crop, frame in zip(material.probe.crops, material.probe.frames, strict=True)
+            self._squares([each], [(0, 0)], min(each[0].valid.shape))
+            for each in zip(material.probe.crops, material.probe.frames, strict=True)
         ]
         self.watch = Watch(material.probe, 1)
 
@@ -213,9 +204,9 @@ class _Learner:
     def loss(self, sample: _Portion, target: None, key: tuple[int, int]) -> Tensor:
         """Mean absolute error of the guessed noise of a portion, at pixels with data."""
         random = torch.Generator().manual_seed(seed_of(self._seed, DRAW_KEY, *key))
-        side = min(self._settings.crop_px, *sample.crops[0].valid.shape)
-        corners = [_corner(crop.valid, side, random) for crop in sample.crops]
-        clean, known = self._squares(sample.crops, sample.frames, corners, side)
+        side = min(self._settings.crop_px, *sample[0][0].valid.shape)
+        corners = [draw_corner(crop.valid, side, random) for crop, _ in sample]
+        clean, known = self._squares(sample, corners, side)
         index = torch.randint(SCHEDULE.steps, (len(clean),), generator=random)
         return self._error(self.network, (clean, known), index, random)
 
@@ -230,10 +221,9 @@ class _Learner:
         seen = mapped(partial(self._statistics, model), batches)
         self._keep(model, [mean_statistics(layer) for layer in zip(*seen, strict=True)])
         sampled = torch.cat(mapped(partial(self._sampled, model), range(len(self._probe))), dim=1)
-        if not sampled.shape[1]:  # a probe without data
-            sampled = torch.zeros(len(sampled), 1, device=self._device)
-        self._project(model, sampled)
-        latents = model.latents(sampled).T.contiguous().cpu().numpy()
+        for each in (model, self.network):
+            each.projection.fit(sampled, whiten=self._settings.whiten)
+        latents = model.projection(sampled).T.contiguous().cpu().numpy()
         error = float(np.mean(errors))
         wanted, key = self._settings.prototypes or 0, (self._seed, START_KEY)
         found = look_by_means(self.watch, latents, wanted, key)
@@ -249,23 +239,12 @@ class _Learner:
         self.watch.load_state(tensors)
 
     def _squares(
-        self,
-        crops: Sequence[Crop],
-        frames: Sequence[int],
-        corners: Sequence[tuple[int, int]],
-        side: int,
+        self, crops: Sequence[tuple[Crop, int]], corners: Sequence[tuple[int, int]], side: int
     ) -> Squares:
-        """Cut a square out of each crop, and show it as the network sees it: 0 without data."""
-        shown, known = [], []
-        for crop, frame, (top, left) in zip(crops, frames, corners, strict=True):
-            window = slice(top, top + side), slice(left, left + side)
-            valid = crop.valid[window]
-            spectra = embed_spectra(self._settings, self._standard, crop.spectra[:, *window], frame)
-            shown.append(np.where(valid, spectra, np.float32(0)))
-            known.append(valid[None])
-        values, mask = np.stack(shown), np.stack(known).astype(np.float32)
-        clean, valid_pixels = (torch.from_numpy(each).to(self._device) for each in (values, mask))
-        return filled_up(clean, self.network.bands), valid_pixels
+        """Cut a square out of each crop, of a frame each."""
+        found = cut_squares(self._settings, self._standard, crops, corners, side)
+        clean, known = (each.to(self._device) for each in found)
+        return filled_up(clean, self.network.bands), known
 
     def _error(
         self, model: Model, squares: Squares, index: Tensor, random: torch.Generator
@@ -301,11 +280,8 @@ class _Learner:
         """Show squares as they are encoded, with a noise that is theirs alone."""
         clean, known = squares
         places = [Place(0, 1024 * (GROUP * number + each)) for each in range(len(clean))]
-        shown = [
-            as_encoded(self._settings, self.network, *one)
-            for one in zip(clean, known, places, strict=True)
-        ]
-        return torch.stack(shown)
+        faded = fading(self._settings, self.network).faded
+        return torch.stack([faded(*one) for one in zip(clean, known, places, strict=True)])
 
     def _statistics(self, model: Model, batch: int) -> list[Statistics]:
         """Measure what every layer up to the tap would normalise a batch by."""
@@ -327,28 +303,7 @@ class _Learner:
         rim = min(halo(self._settings), side // 4)
         middle = slice(rim, side - rim)
         features, valid = features[:, middle, middle], known[0, 0, middle, middle] > 0
-        random = torch.Generator().manual_seed(seed_of(self._seed, PROBE_KEY, number, 1))
-        places = torch.nonzero(valid.flatten())[:, 0].cpu()
-        order = torch.randperm(len(places), generator=random)[:SAMPLED_PX]
-        return features.flatten(1)[:, places[order].to(self._device)]
-
-    def _project(self, model: Model, sampled: Tensor) -> None:
-        """Project by the principal components of these features (feature, pixel) from now on."""
-        found = principal_map(
-            sampled.cpu().numpy(), len(model.offset), whiten=self._settings.whiten
-        )
-        for each in (model, self.network):
-            each.matrix.copy_(torch.from_numpy(found.matrix))
-            each.offset.copy_(torch.from_numpy(found.offset))
-
-
-def _corner(valid: NDArray[np.bool_], side: int, random: torch.Generator) -> tuple[int, int]:
-    """Draw the first pixel of a square in a crop, of several the first with enough data."""
-    room = torch.tensor(valid.shape) - side + 1
-    drawn = (torch.rand(DRAWS, 2, generator=random, dtype=torch.float64) * room).long().tolist()
-    shares = [valid[top : top + side, left : left + side].mean() for top, left in drawn]
-    best = int(np.argmax(np.minimum(shares, LEAST_VALID)))
-    return drawn[best][0], drawn[best][1]
+        return some_pixels(features, valid, SAMPLED_PX, seed_of(self._seed, PROBE_KEY, number, 1))
 
 
 # Use
@@ -386,7 +341,7 @@ class _Encoder:
         known = (square != 0).any(dim=0, keepdim=True)  # pixels without data are 0
         clean = filled_up(square[None], self._model.bands)[0]
         around = Place(place.row - self.halo, place.column - self.halo)
-        noised = as_encoded(self._settings, self._model, clean, known, around)
+        noised = fading(self._settings, self._model).faded(clean, known, around)
         features = self._model.features(noised[None], Pass(padded=False))[0]
-        latents = self._model.latents(features.flatten(1))
+        latents = self._model.projection(features.flatten(1))
         return as_array(latents.reshape(-1, *features.shape[1:]), dtype)

@@ -82,7 +82,13 @@ def peak(scenes: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("method", "scheduler"),
-    [("consensus", "none"), ("consensus", "local:2"), ("dgc", "none"), ("spectraldiff", "none")],
+    [
+        ("consensus", "none"),
+        ("consensus", "local:2"),
+        ("dgc", "none"),
+        ("diffcrn", "none"),
+        ("spectraldiff", "none"),
+    ],
 )
 def test_memory_does_not_grow_with_the_scene(peak: Peak, method: str, scheduler: str) -> None:
     small, long = (peak(method, name, scheduler) for name in ("small", "long"))

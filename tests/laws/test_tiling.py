@@ -36,6 +36,7 @@ SPATIAL_WEIGHT = 0.01
 SPATIAL_LAYERS = {
     "dgc": "narrow.weight",
     "dgc-paper": "far.weight",
+    "diffcrn": "denoiser.near.own.weight",
     "spectraldiff": "denoiser.up.0.resized.own.weight",
 }
 """Weights without which a network would see single pixels only."""
@@ -95,7 +96,10 @@ def test_tiles_of_any_size_agree_on_what_a_network_sees(method: str, tmp_path: P
 
 
 @pytest.mark.slow
-def test_tiles_of_any_size_agree_on_what_a_diffusion_model_sees(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["spectraldiff", "diffcrn"])
+def test_tiles_of_any_size_agree_on_what_a_diffusion_model_sees(
+    method: str, tmp_path: Path
+) -> None:
     scene = ingest(ODD_FRAMES, tmp_path / "scene.zarr")
     asked = (
         ("cluster.head", "prototypes"),
@@ -103,7 +107,7 @@ def test_tiles_of_any_size_agree_on_what_a_diffusion_model_sees(tmp_path: Path) 
         ("views.spatial", ["plain"]),
     )
     noise = (("training.momentum", 0.0), ("encoder.noise", "hash"))
-    _check_network(scene, tiny("spectraldiff", *asked, *noise, clusters=4), tmp_path)
+    _check_network(scene, tiny(method, *asked, *noise, clusters=4), tmp_path)
 
 
 @pytest.mark.slow

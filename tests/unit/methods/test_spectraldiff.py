@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 
 from hsistream.methods import spectraldiff
 from hsistream.methods.base import Encoder, Place
-from hsistream.methods.spectraldiff_model import (
-    SCHEDULE,
-    Model,
-    band_means,
-    embed_spectra,
-    make_model,
-)
+from hsistream.methods.denoising import band_means, draw_corner, embed_spectra
+from hsistream.methods.spectraldiff_model import SCHEDULE, Model, make_model
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
 from hsistream.nn.exact import one_thread
 from hsistream.nn.spectraldiff_network import Pass, SpectralDiffNetwork
@@ -129,7 +124,7 @@ def test_squares_without_data_cost_nothing(tmp_path: Path) -> None:
     model = make_model(settings_of(), 8, 0)
     learner = spectraldiff._Learner(settings_of(), 0, model, material)
     blank = material.probe.crops[4]
-    loss = learner.loss(spectraldiff._Portion([blank], [1]), None, (0, 0))
+    loss = learner.loss([(blank, 1)], None, (0, 0))
     assert float(loss.detach()) == 0
 
 
@@ -139,7 +134,7 @@ def test_squares_with_data_are_preferred() -> None:
     random = torch.Generator().manual_seed(0)
     shares = []
     for _ in range(200):
-        top, left = spectraldiff._corner(valid, 16, random)
+        top, left = draw_corner(valid, 16, random)
         assert 0 <= min(top, left) <= max(top, left) <= 48
         shares.append(valid[top : top + 16, left : left + 16].mean() >= 0.75)
     assert np.mean(shares) > 0.8
