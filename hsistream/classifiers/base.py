@@ -94,13 +94,26 @@ class Classifier(Protocol):
         """Pixels around a pixel whose features are looked at."""
 
     def fit(self, settings: ClassifySection, lesson: Lesson, seed: int) -> Fitted:
-        """Learn; the same lesson, settings and seed give the same."""
+        """Learn; the same lesson, settings and seed give the same.
+
+        Raises
+        ------
+        ValueError
+            If it cannot learn from such labels or features; the message ends with what
+            to do, without a full stop.
+        """
 
     def restore(self, settings: ClassifySection, arrays: Mapping[str, NDArray[Any]]) -> Fitted:
         """Make of what :meth:`Fitted.arrays` gave what gave it."""
 
     def training_bytes(self, settings: ClassifySection, features: int, classes: int) -> int:
-        """Memory of a fit beside that of its lesson."""
+        """Memory of a fit beside that of its lesson.
+
+        Raises
+        ------
+        ValueError
+            If it cannot learn from so many features, as for ``fit``.
+        """
 
     def judging_bytes(
         self, settings: ClassifySection, features: int, classes: int, pixels: int
