@@ -67,7 +67,7 @@ class DgcPaperSection(Section):
     """Start of the learnt bandwidth of the mean shift; the authors' is 1."""
     iterations: Annotated[int, Field(ge=1, le=20)] = 5
     temperature: Temperature = 0.05
-    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.959
     """Of the moving centroids."""
     hard: bool = False
     """Move centroids by the pixels that they win, not by soft shares."""
@@ -207,7 +207,7 @@ class SpectraldiffSection(DenoiserSection):
     tap: Literal["down", 0, 1, 2] = "down"
     """Where they are read: behind the first block that goes down, or before a block that goes
     up, as published; the features of a later one have seen more pixels."""
-    own_share: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    own_share: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Share of the variance of latents that is due to the spectrum of a pixel itself, as the
     network is shown it, and not to what the network sees in it and around it."""
     crop_px: Annotated[int, Field(ge=4, le=64)] = 16
@@ -283,7 +283,7 @@ class TrainingSection(Section):
     weight_decay: Weight = 1e-4
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of a gradient."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.959
     """Of the moving average of the weights, which is what is used afterwards."""
     check_every: Annotated[int, Field(ge=1)] = 30
     patience: Annotated[int, Field(ge=1)] = 3
