@@ -87,10 +87,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "views": {"spectral": ["latents"]},
                 "encoder": {"name": "diffcrn"},
                 "training": {
-                    "steps": 1200,
+                    "steps": 800,
                     "pairs": 4,
                     "learning_rate": 1e-3,
-                    "check_every": 300,
+                    "check_every": 200,
                 },
             },
         },

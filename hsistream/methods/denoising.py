@@ -63,7 +63,7 @@ class Projection(nn.Module):
             sampled = sampled.new_zeros(len(sampled), 1)
         seen, count = sampled.cpu().numpy(), len(self.offset)
         share = settings.own_share
-        parts = Part(len(seen) - own, 1 - share), Part(own, share)
+        parts = Part(len(seen) - own, 1 - share), Part(own, share, even=True)
         found = principal_map(seen, count, whiten=settings.whiten, parts=parts)
         self.matrix.copy_(torch.from_numpy(found.matrix) * LENGTH)
         self.offset.copy_(torch.from_numpy(found.offset) * LENGTH)

@@ -34,10 +34,11 @@ def turn(size: int) -> NDArray[np.float64]:
 
 
 class Part(NamedTuple):
-    """So many features, and their share of the variance of all."""
+    """So many features, their share of the variance of all, and whether each has as much."""
 
     size: int
     share: float
+    even: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,13 @@ def _weights(
     weights, first = np.ones(len(features)), 0
     for part in parts:
         own = slice(first, first + part.size)
-        total = variance[own].sum()
-        weights[own] = np.sqrt(part.share / total) if total > 0 else 0
+        variance_of = variance[own]
+        if part.even:
+            varies = variance_of > LEAST_VARIANCE * variance_of.max(initial=0)
+            weights[own] = np.where(varies, 1 / np.sqrt(np.where(varies, variance_of, 1)), 0)
+            variance_of = varies.astype(np.float64)
+        total = variance_of.sum()
+        weights[own] *= np.sqrt(part.share / total) if total > 0 else 0
         first += part.size
     return weights
 

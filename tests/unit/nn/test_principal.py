@@ -75,6 +75,15 @@ def test_parts_have_their_shares_of_the_variance() -> None:
     np.testing.assert_allclose(shares, [0.25, 0.75], rtol=1e-3)
 
 
+def test_features_of_an_even_part_vary_as_much() -> None:
+    features = features_of(5) * np.asarray([[1], [10], [0.1], [3], [0]], np.float32)
+    features[0, 7] = 1e3  # a single bright pixel
+    found = principal_map(features, 5, parts=(Part(5, 1.0, even=True),))
+    deviation = features.std(axis=1, dtype=np.float64)
+    shares = np.linalg.norm(found.matrix, axis=0) * deviation
+    np.testing.assert_allclose(shares, [0.5, 0.5, 0.5, 0.5, 0], rtol=1e-3)
+
+
 def test_a_part_without_a_share_counts_for_nothing() -> None:
     features = features_of(6)
     both = np.concatenate([features, features_of(3, seed=2)])
