@@ -228,8 +228,8 @@ class DiffcrnSection(DenoiserSection):
     are those of the mean over steps, and five by their angles for stages."""
     stages: tuple[Annotated[int, Field(ge=1, le=4)], ...] = (1, 2, 3, 4)
     """Stages whose features become components."""
-    order: Literal["alternating", "paired"] = "alternating"
-    """Whether stages that look at pixels and at bands take turns."""
+    order: Literal["alternating", "paired", "spatial", "spectral"] = "alternating"
+    """Whether stages that look at pixels and at bands take turns, or which ones there are."""
     window_px: Annotated[int, Field(ge=8, le=64, multiple_of=8)] = 32
     """Side of the windows that are encoded by themselves."""
     centre_px: Annotated[int, Field(ge=2, le=64, multiple_of=2)] = 24

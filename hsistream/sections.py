@@ -286,8 +286,9 @@ class CtssfmSection(WindowSection):
     variant: Literal["window", "steps"] = "window"
     """What is compared by attention: the pixels of a window, or the stages at all time steps of
     the pixel alone."""
-    weights: Literal["stage", "pixel"] = "stage"
-    """Of the time steps, for ``window``: learnt for each stage, or told by every pixel."""
+    weights: Literal["stage", "pixel", "even"] = "stage"
+    """Of the time steps, for ``window``: learnt for each stage, told by every pixel, or all the
+    same."""
     keep: Annotated[int, Field(ge=1, le=20)] | None = 5
     """Time steps that are used where latents have more: the best for the labels; None: all."""
     batch: Annotated[int, Field(ge=2, le=4096)] = 64

@@ -48,7 +48,7 @@ PIXELS_AT_ONCE = 2048
 MARK_SCALE = 0.02
 """Size of what tells tokens apart, at the start."""
 
-Weighing = Literal["scene", "stage", "pixel"]
+Weighing = Literal["scene", "stage", "pixel", "even"]
 
 
 class Awam(nn.Module):
@@ -58,15 +58,15 @@ class Awam(nn.Module):
     ----------
     time_steps : int
         How many there are.
-    weighing : {"scene", "stage", "pixel"}
-        Whether weights are the same for all stages, learnt for each of them, or told
-        besides by a gate that looks at the features of every pixel.
+    weighing : {"scene", "stage", "pixel", "even"}
+        Whether weights are the same for all stages, learnt for each of them, told
+        besides by a gate that looks at the features of every pixel, or not learnt at all.
     """
 
     def __init__(self, time_steps: int, weighing: Weighing = "stage") -> None:
         super().__init__()
         rows = 1 if weighing == "scene" else STAGES
-        self.logits = nn.Parameter(torch.zeros(rows, time_steps))
+        self.logits = nn.Parameter(torch.zeros(rows, time_steps), weighing != "even")
         self.gain = nn.Parameter(torch.ones(STAGES, CHANNELS))
         self.offset = nn.Parameter(torch.zeros(STAGES, CHANNELS))
         self.gate = None
@@ -143,7 +143,7 @@ class WindowFusion(nn.Module):
         What comes out.
     of : CtssfmSection
         Side of the window, dropout.
-    weighing : {"scene", "stage", "pixel"}
+    weighing : {"scene", "stage", "pixel", "even"}
         See :class:`Awam`.
     """
 

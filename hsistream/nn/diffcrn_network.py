@@ -38,11 +38,13 @@ ATTENTION_PX = 8
 
 TIME_SIZE, TIME_WIDTH = 64, 256
 
-StageOrder = Literal["alternating", "paired"]
+StageOrder = Literal["alternating", "paired", "spatial", "spectral"]
 
 KINDS = {
     "alternating": "spatial spectral spatial spectral",
     "paired": "spatial spatial spectral spectral",
+    "spatial": "spatial spatial spatial spatial",
+    "spectral": "spectral spectral spectral spectral",
 }
 STAGES = 4
 
@@ -180,8 +182,8 @@ class DiffcrnNetwork(nn.Module):
     ----------
     bands : int
         Values of a spectrum.
-    order : {"alternating", "paired"}
-        Whether the two kinds of stages take turns.
+    order : {"alternating", "paired", "spatial", "spectral"}
+        Whether the two kinds of stages take turns, or which one all are of.
     """
 
     def __init__(self, bands: int, order: StageOrder = "alternating") -> None:

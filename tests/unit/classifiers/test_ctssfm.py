@@ -20,7 +20,7 @@ from hsistream.classifiers.ctssfm_network import (
 from hsistream.sections import ClassifySection, CtssfmSection
 from hsistream.stages.gather import cut_squares
 
-WEIGHINGS: list[Weighing] = ["scene", "stage", "pixel"]
+WEIGHINGS: list[Weighing] = ["scene", "stage", "pixel", "even"]
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch  # noqa: TID253 the layer of the networks
@@ -72,10 +73,12 @@ def test_fewer_stages_are_the_first_of_all() -> None:
 def test_the_order_of_stages_changes_nothing_but_their_order() -> None:
     kinds = {
         order: [type(each.attention) for each in DiffcrnNetwork(4, order).stages]
-        for order in ("alternating", "paired")
+        for order in get_args(StageOrder)
     }
     assert kinds["alternating"] == 2 * [SpatialAttention, SpectralAttention]
     assert kinds["paired"] == 2 * [SpatialAttention] + 2 * [SpectralAttention]
+    assert kinds["spatial"] == 4 * [SpatialAttention]
+    assert kinds["spectral"] == 4 * [SpectralAttention]
     assert parameters(DiffcrnNetwork(4, "paired")) == parameters(DiffcrnNetwork(4))
 
 
