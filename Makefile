@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SCENES ?= ../shared/data
+WORKERS ?= 2
 
 # Tests on real scenes find them through HSISTREAM_DATA.
 ifneq ($(wildcard $(SCENES)/README.md),)
@@ -16,8 +17,8 @@ endif
 demo: $(STAMP)  ## make a synthetic scene, cluster it, print where the map is
 	$(BIN)/hsistream demo demo
 
-test: $(STAMP)  ## the test suite
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the test suite, each file by one of WORKERS processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 venv: $(STAMP)  ## only the environment
 
