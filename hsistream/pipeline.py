@@ -20,7 +20,7 @@ from hsistream.files import filing
 from hsistream.planning import Plan, plan, refuse
 from hsistream.runs import RunDirectory, StageRecord, fingerprint
 from hsistream.runtime.ledger import Ledger
-from hsistream.runtime.memory import PeakMemory
+from hsistream.runtime.memory import PeakMemory, release_memory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Stage
 from hsistream.stages.table import stream
@@ -233,6 +233,7 @@ def _run_stage(stage: Stage, context: Context) -> None:
         return
     started = time.monotonic()
     heard: list[str] = []
+    release_memory()  # or what the stage before has left counts for this one
     with PeakMemory() as memory:
         stage.run(replace(context, notify=_collecting(context.notify, heard)))
     elapsed_s = time.monotonic() - started

@@ -17,6 +17,17 @@ def test_resident_memory_is_that_of_the_process_at_least() -> None:
     assert resident_bytes() > own / 2
 
 
+RELEASES = f"""
+from hsistream.runtime.memory import release_memory, resident_bytes
+
+pieces = [bytes(1000) for _ in range({HELD_BYTES} // 1000)]
+kept = pieces[::1000]
+del pieces
+before = resident_bytes()
+release_memory()
+print(before - resident_bytes())
+"""
+
 HOLDS = f"""
 import time
 import numpy as np
@@ -53,3 +64,11 @@ def test_the_watcher_ends_with_its_block() -> None:
     with pytest.raises(ZeroDivisionError), PeakMemory():
         raise ZeroDivisionError
     assert not [thread for thread in threading.enumerate() if thread.name == "peak-memory"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the C library of Linux gives back")
+def test_memory_between_small_pieces_is_given_back() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", RELEASES], capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) >= HELD_BYTES // 2
