@@ -138,7 +138,7 @@ def test_published_methods_need_no_more_bands(
 ) -> None:
     """They need not find all three: a unit-norm spectrum of one band is the same everywhere.
 
-    And a diffusion model of four steps blurs the fields: it sees 17 px around each.
+    And a diffusion model of four steps blurs the fields a little.
     """
     _, (labels,) = _cluster(make_scene(_fields(bands=bands)), method=method)
     assert (labels < 3).all()
