@@ -182,6 +182,11 @@ class DenoiserSection(Section):
     softness: Temperature = 0.05
     """Temperature at which cosines with prototypes become shares."""
 
+    @property
+    def lifted(self) -> bool:
+        """Tell whether latents are components and the lift that makes unit vectors of them."""
+        return True
+
     def band_means(self, features: int) -> int:
         """Count the values of a spectrum that are seen.
 
@@ -243,6 +248,11 @@ class DiffcrnSection(DenoiserSection):
     contrast: Weight = 0.1
     """Weight of the loss by which two views of a place are to be alike, and places not."""
     contrast_temperature: Temperature = 0.2
+
+    @property
+    def lifted(self) -> bool:
+        """Tell whether latents are components and the lift that makes unit vectors of them."""
+        return self.latents == "components"
 
     @property
     def rim_px(self) -> int:

@@ -15,6 +15,7 @@ from hsistream.config import PROJECTION_OF, RunConfig
 from hsistream.consensus.projections import Projection
 from hsistream.illumination import feature_count
 from hsistream.methods import load_method
+from hsistream.network_sections import DenoiserSection, EncoderSection
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
@@ -40,11 +41,16 @@ STRIP_PX = 128
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """How a run makes features: constants of the scene, and where its latents lie."""
+    """How a run makes features: constants of the scene, and where its latents lie.
+
+    Of latents that are lifted, the components before are what a classifier sees: the length
+    that the last latent tells is no feature of its own, and would be made as large as all.
+    """
 
     names: tuple[FeatureName, ...]
     constants: Constants
     latents_uri: str
+    lifted: bool
 
     @property
     def halo(self) -> int:
@@ -63,7 +69,7 @@ def load_features(run: RunDirectory, names: tuple[FeatureName, ...], fingerprint
             projections=(_raw_projection(run), *used.projections),
             edge_scales=(0.0, *used.edge_scales),
         )
-    return Features(names, used, run.latents_uri)
+    return Features(names, used, run.latents_uri, _lifted(run.config().encoder))
 
 
 def read_features(
@@ -140,7 +146,7 @@ def feature_total(scene: Scene, config: RunConfig) -> int:
     sizes = {"raw": bands, "pca": views.z_components, "mean5": views.z_components}
     sizes |= {"mnf": views.mnf_components}
     if config.encoder is not None:
-        sizes["latents"] = latent_count(scene, config)
+        sizes["latents"] = latent_count(scene, config) - _lifted(config.encoder)
     return sum(
         min(sizes[name], bands) if name != LATENTS else sizes[name] for name in settings.features
     )
@@ -177,12 +183,24 @@ def _parts(
         if name == LATENTS:
             stored = RasterStore(features.latents_uri)
             latents = stored.read(scene.frames[frame].name, LATENTS, seen, leading=1)
-            found.append(latents.astype(np.float32))
+            found.append(_components(latents) if features.lifted else latents.astype(np.float32))
             continue
         values = by_name[PROJECTION_OF.get(name, name)]
         if name == MEAN:
             values = box_mean(values, valid, MEAN_REACH)
         found.append(np.where(valid[place], values[:, *place], np.float32(np.nan)))
+    return found
+
+
+def _lifted(encoder: EncoderSection | None) -> bool:
+    """Tell whether latents are lifted components."""
+    return isinstance(encoder, DenoiserSection) and encoder.lifted
+
+
+def _components(latents: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Undo the lift of latents (latent, y, x), (component, y, x)."""
+    found = latents[:-1].astype(np.float32)
+    found /= latents[-1]
     return found
 
 

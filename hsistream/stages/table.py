@@ -328,7 +328,7 @@ DIVIDE = Stage(
 CLASSIFY = (
     Stage(
         name="gather",
-        version=1,
+        version=2,
         needs=("divide", "encode"),
         sections=(),
         writes=("lesson.npz",),
