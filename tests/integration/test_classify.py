@@ -22,12 +22,13 @@ from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError, DamagedError
 from hsistream.evaluation import evaluate, export_labels
 from hsistream.events import Event, Progress, StageStarted
-from hsistream.runs import CONFIDENCE, LABELS, NO_LABEL, PROBABILITY, RunDirectory
+from hsistream.runs import CONFIDENCE, LABELS, LATENTS, NO_LABEL, PROBABILITY, RunDirectory
 from hsistream.runtime.cluster import connect
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
 from hsistream.stages import Context, divide, examine, learn
 from hsistream.stages.class_summary import classification_summary
+from hsistream.stages.features import load_features, read_features
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table, write_table
 from tests.conftest import FRAMES
@@ -334,6 +335,22 @@ def test_latents_are_features(classified: Classified, scene: Scene, method: str)
     run = classified(("classify.features", ["raw", "latents"]), *settings, method=method)
     assert accuracy(run, scene, 0) > 0.85
     assert "raw + latents" in run.page_path.read_text()
+
+
+def test_of_lifted_latents_a_classifier_sees_the_components(
+    classified: Classified, scene: Scene
+) -> None:
+    settings = (*TINY, ("encoder.components", 5))
+    run = classified(("classify.features", ["latents"]), *settings, method="diffcrn")
+    window = (slice(3, 20), slice(5, 12))
+    features = load_features(run, ("latents",), "tested")
+    seen = read_features(0, window, 0, scene, features)
+    latents = RasterStore(run.latents_uri).read(scene.frames[0].name, LATENTS, window, leading=1)
+    assert latents.shape == (6, 17, 7)
+    assert seen.shape == (5, 17, 7)
+    lifted = np.concatenate([seen, np.ones_like(seen[:1])])
+    lifted /= np.linalg.norm(lifted, axis=0)
+    np.testing.assert_allclose(lifted, latents, atol=2e-3)
 
 
 # Refusals
