@@ -17,6 +17,8 @@ endif
 demo: $(STAMP)  ## make a synthetic scene, cluster it, print where the map is
 	$(BIN)/hsistream demo demo
 
+test: export OMP_NUM_THREADS = 1# threads of processes that share cores wait for each other
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(STAMP)  ## the test suite, each file by one of WORKERS processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
