@@ -67,7 +67,7 @@ class DgcPaperSection(Section):
     """Start of the learnt bandwidth of the mean shift; the authors' is 1."""
     iterations: Annotated[int, Field(ge=1, le=20)] = 5
     temperature: Temperature = 0.05
-    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.959
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Of the moving centroids."""
     hard: bool = False
     """Move centroids by the pixels that they win, not by soft shares."""
@@ -293,7 +293,7 @@ class TrainingSection(Section):
     weight_decay: Weight = 1e-4
     clip: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of a gradient."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.959
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Of the moving average of the weights, which is what is used afterwards."""
     check_every: Annotated[int, Field(ge=1)] = 30
     patience: Annotated[int, Field(ge=1)] = 3
