@@ -42,6 +42,8 @@ bench: $(STAMP)  ## quality and speed tables; needs HSISTREAM_DATA for the first
 	$(BIN)/python benchmarks/superpixels.py
 	$(BIN)/python benchmarks/diffusion_choices.py
 	$(BIN)/python benchmarks/few_labels.py --with-raw
+	$(BIN)/python benchmarks/denoisers.py
+	$(BIN)/python benchmarks/ablation.py
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
