@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from hsistream.classifiers.windows import parts
+from hsistream.nn import diffcrn_network
 from hsistream.nn.attention import Block, drop
 from hsistream.sections import CtssfmSection
 
-STAGES = 4
-CHANNELS = 64
+STAGES, CHANNELS = diffcrn_network.STAGES, diffcrn_network.WIDTH
 SPATIAL, SPECTRAL = (0, 2), (1, 3)
 """Stages that look at pixels around each other, and at bands."""
 

@@ -100,12 +100,6 @@ class Fading:
         return found
 
 
-def seed_of(*key: int) -> int:
-    """Make one number of several, for torch."""
-    (found,) = np.random.SeedSequence(key).generate_state(1).tolist()
-    return int(found)
-
-
 def band_means(spectra: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Average neighbouring features of spectra (feature, ...), (count, ...) in their order.
 

@@ -29,10 +29,10 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -53,7 +53,6 @@ from hsistream.methods.denoising import (
     Squares,
     cut_squares,
     draw_corner,
-    seed_of,
     some_pixels,
 )
 from hsistream.methods.diffcrn_encoder import WINDOWS_AT_ONCE, WindowEncoder
@@ -66,7 +65,7 @@ from hsistream.methods.diffcrn_model import (
     latent_count,
     make_model,
 )
-from hsistream.methods.watching import Watch, look_by_means, train_watched
+from hsistream.methods.watching import WatchedLearner, look_by_means, train_watched
 from hsistream.network_sections import DiffcrnSection, TrainingSection
 from hsistream.nn.augment import TURNS, turn
 from hsistream.nn.contrast import nt_xent
@@ -77,6 +76,7 @@ from hsistream.nn.diffcrn_network import (
     kept_floats,
     live_floats,
 )
+from hsistream.nn.exact import seed_of
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.noise_losses import noise_loss
 from hsistream.nn.spectral_angle import CANDIDATES, choose_steps, spectral_angle
@@ -177,26 +177,16 @@ def _batches(portions: int, material: Material, first_step: int) -> Iterator[lis
         yield [crops] * portions
 
 
-class _Learner:
+class _Learner(WatchedLearner[Model]):
     """What the training loop asks for; see :class:`hsistream.nn.learner.Learner`."""
 
     def __init__(self, seed: int, ramp: int, model: Model, material: Material) -> None:
-        self.network, self._settings = model, model.settings
+        super().__init__(model, material.probe)
+        self._settings = model.settings
         self._seed, self._ramp = seed, ramp
         self._standard, self._device = material.standard, model.seed.device
         probe = zip(material.probe.crops, material.probe.frames, strict=True)
         self._probe = [self._squares([each], [(0, 0)], min(each[0].valid.shape)) for each in probe]
-        self.watch = Watch(material.probe, 1)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """All weights decay, if any."""
-        return [{"params": list(self.network.parameters())}]
-
-    def targets(
-        self, average: nn.Module, samples: Sequence[_Portion], mapped: Mapped
-    ) -> Sequence[None]:
-        """Nothing is asked of the average: the noise is the target."""
-        return [None] * len(samples)
 
     def loss(self, sample: _Portion, target: None, key: tuple[int, int]) -> Tensor:
         """Error of the guessed noise of two views of every crop, and their contrast."""
@@ -213,9 +203,6 @@ class _Learner:
         views = first[chosen], second[chosen]
         return error + weight * nt_xent(*views, place, self._settings.contrast_temperature)
 
-    def advance(self, average: nn.Module, targets: Sequence[None], step: int) -> None:
-        """Nothing follows a step."""
-
     def inspect(self, average: nn.Module, mapped: Mapped) -> Inspection:
         """Choose the steps at which features are read, project these, and guess noise."""
         model, numbers = cast("Model", average), range(len(self._probe))
@@ -231,14 +218,6 @@ class _Learner:
         alike = self._likeness(torch.stack(mapped(partial(self._compared, model), numbers)))
         facts = {"noise error": error, **alike, **found.facts}
         return Inspection(-error, collapsed=False, agreement=None, facts=facts)
-
-    def state(self) -> dict[str, Tensor]:
-        """Give what the watch remembers."""
-        return self.watch.state()
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to a state."""
-        self.watch.load_state(tensors)
 
     def _squares(
         self, crops: Sequence[tuple[Crop, int]], corners: Sequence[tuple[int, int]], side: int

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as fn
 
 from hsistream.methods.base import Place
-from hsistream.methods.denoising import Fading, Projection, seed_of
+from hsistream.methods.denoising import Fading, Projection
 from hsistream.network_sections import DiffcrnSection
 from hsistream.nn.contrast import ContrastHead
 from hsistream.nn.diffcrn_network import STAGES, WIDTH, DiffcrnNetwork
 from hsistream.nn.diffusion import NoiseSchedule
+from hsistream.nn.exact import seed_of
 from hsistream.nn.spectral_angle import CHOSEN, STEPS
 
 SCHEDULE = NoiseSchedule.linear(STEPS)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsistream.methods.base import Place, Standard
-from hsistream.methods.denoising import embed_spectra, seed_of
+from hsistream.methods.denoising import embed_spectra
 from hsistream.methods.spectraldiff_model import SCHEDULE, Model, filled_up, make_model
 from hsistream.network_sections import SpectraldiffSection
-from hsistream.nn.exact import one_thread
+from hsistream.nn.exact import one_thread, seed_of
 from hsistream.nn.noise import field_noise
 from hsistream.nn.spectraldiff_network import Pass
 from hsistream.nn.training import load_average

@@ -40,7 +40,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -67,7 +67,6 @@ from hsistream.methods.denoising import (
     cut_squares,
     draw_corner,
     embed_spectra,
-    seed_of,
     some_pixels,
 )
 from hsistream.methods.spectraldiff_model import (
@@ -81,9 +80,9 @@ from hsistream.methods.spectraldiff_model import (
     make_model,
     part_sizes,
 )
-from hsistream.methods.watching import Watch, look_by_means, train_watched
+from hsistream.methods.watching import WatchedLearner, look_by_means, train_watched
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
-from hsistream.nn.exact import as_array, one_thread
+from hsistream.nn.exact import as_array, one_thread, seed_of
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
@@ -184,29 +183,19 @@ def _batches(portions: int, material: Material, first_step: int) -> Iterator[lis
         yield [crops] * portions
 
 
-class _Learner:
+class _Learner(WatchedLearner[Model]):
     """What the training loop asks for; see :class:`hsistream.nn.learner.Learner`."""
 
     def __init__(
         self, settings: SpectraldiffSection, seed: int, model: Model, material: Material
     ) -> None:
-        self.network, self._settings, self._seed = model, settings, seed
+        super().__init__(model, material.probe)
+        self._settings, self._seed = settings, seed
         self._standard, self._device = material.standard, model.seed.device
         self._probe = [
             self._squares([each], [(0, 0)], min(each[0].valid.shape))
             for each in zip(material.probe.crops, material.probe.frames, strict=True)
         ]
-        self.watch = Watch(material.probe, 1)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """All weights decay, if any."""
-        return [{"params": list(self.network.parameters())}]
-
-    def targets(
-        self, average: nn.Module, samples: Sequence[_Portion], mapped: Mapped
-    ) -> Sequence[None]:
-        """Nothing is asked of the average: the noise is the target."""
-        return [None] * len(samples)
 
     def loss(self, sample: _Portion, target: None, key: tuple[int, int]) -> Tensor:
         """Mean absolute error of the guessed noise of a portion, at pixels with data."""
@@ -216,9 +205,6 @@ class _Learner:
         clean, known = self._squares(sample, corners, side)
         index = torch.randint(SCHEDULE.steps, (len(clean),), generator=random)
         return self._error(self.network, (clean, known), index, random)
-
-    def advance(self, average: nn.Module, targets: Sequence[None], step: int) -> None:
-        """Nothing follows a step."""
 
     def inspect(self, average: nn.Module, mapped: Mapped) -> Inspection:
         """Measure what layers normalise by and features are projected by; guess noise."""
@@ -236,14 +222,6 @@ class _Learner:
         found = look_by_means(self.watch, latents, wanted, key)
         facts = {"noise error": error, **found.facts}
         return Inspection(-error, collapsed=False, agreement=None, facts=facts)
-
-    def state(self) -> dict[str, Tensor]:
-        """Give what the watch remembers."""
-        return self.watch.state()
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to a state."""
-        self.watch.load_state(tensors)
 
     def _squares(
         self, crops: Sequence[tuple[Crop, int]], corners: Sequence[tuple[int, int]], side: int

@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hsistream.methods.denoising import Fading, Projection, seed_of
+from hsistream.methods.denoising import Fading, Projection
 from hsistream.network_sections import SpectraldiffSection
 from hsistream.nn.diffusion import NoiseSchedule
+from hsistream.nn.exact import seed_of
 from hsistream.nn.spectraldiff_network import (
     Pass,
     SpectralDiffNetwork,

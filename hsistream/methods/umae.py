@@ -35,7 +35,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,9 +58,9 @@ from hsistream.methods.base import (
     Trained,
     Work,
 )
-from hsistream.methods.watching import Watch, look_by_means, train_watched
+from hsistream.methods.watching import WatchedLearner, look_by_means, train_watched
 from hsistream.network_sections import TrainingSection, UmaeSection
-from hsistream.nn.exact import as_array, one_thread
+from hsistream.nn.exact import as_array, one_thread, seed_of
 from hsistream.nn.farthest_points import farthest_points, first_point
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.masking import hidden_count, masks
@@ -171,14 +171,8 @@ def _layer_bytes(settings: UmaeSection, shape: Shape) -> int:
 def make_network(settings: UmaeSection, features: int, seed: int) -> UmaeNetwork:
     """Make a network of random weights, and leave the random numbers of others alone."""
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(_seed_of(seed, START_KEY))
+        torch.manual_seed(seed_of(seed, START_KEY))
         return UmaeNetwork(_shape(settings, features))
-
-
-def _seed_of(*key: int) -> int:
-    """Make one number of several, for torch."""
-    (found,) = np.random.SeedSequence(key).generate_state(1).tolist()
-    return int(found)
 
 
 # What is learnt from
@@ -248,7 +242,7 @@ def _batches(batch: int, seed: int, pixels: int, first_step: int) -> Iterator[li
 # Learning
 
 
-class _Learner:
+class _Learner(WatchedLearner[UmaeNetwork]):
     """What the training loop asks for; see :class:`hsistream.nn.learner.Learner`."""
 
     def __init__(
@@ -259,7 +253,8 @@ class _Learner:
         material: Material,
         numbers: NDArray[np.int64],
     ) -> None:
-        self.network, self._settings, self._seed = network, settings, seed
+        super().__init__(network, material.probe)
+        self._settings, self._seed = settings, seed
         self._device = network.summary.device
         self._numbers = numbers
         self._sampled = _sampled(settings.sample, len(material.reservoir.frame))
@@ -267,17 +262,6 @@ class _Learner:
             torch.from_numpy(_patches(material, each, settings.reach))
             for each in (self._numbers, self._sampled)
         )
-        self.watch = Watch(material.probe, 1)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """All weights decay."""
-        return [{"params": list(self.network.parameters())}]
-
-    def targets(
-        self, average: nn.Module, samples: Sequence[_Portion], mapped: Mapped
-    ) -> Sequence[None]:
-        """Nothing is asked of the average: what is hidden is the target."""
-        return [None] * len(samples)
 
     def loss(self, sample: _Portion, target: None, key: tuple[int, int]) -> Tensor:
         """Mean squared error of the guesses, of a portion of a step."""
@@ -285,11 +269,8 @@ class _Learner:
         epoch = sample.epoch if settings.mask_mode == "resample" else 0
         pixels = self._numbers[sample.places]
         patches = self._patches[torch.from_numpy(sample.places)]
-        random = torch.Generator(self._device).manual_seed(_seed_of(self._seed, DROPOUT_KEY, *key))
+        random = torch.Generator(self._device).manual_seed(seed_of(self._seed, DROPOUT_KEY, *key))
         return sample.weight * self._error(self.network, patches, pixels, epoch, random)
-
-    def advance(self, average: nn.Module, targets: Sequence[None], step: int) -> None:
-        """Nothing follows a step."""
 
     def inspect(self, average: nn.Module, mapped: Mapped) -> Inspection:
         """Guess what is hidden of the sample, and measure its latents."""
@@ -302,14 +283,6 @@ class _Learner:
         for each in (network, self.network):  # the average is overwritten by the next step
             each.measure(latents)
         return self._judged(error, torch.nan_to_num(network.standardised(latents)).cpu().numpy())
-
-    def state(self) -> dict[str, Tensor]:
-        """Give what the watch remembers."""
-        return self.watch.state()
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go back to a state."""
-        self.watch.load_state(tensors)
 
     def _error(
         self,

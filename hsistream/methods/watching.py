@@ -6,7 +6,7 @@ Shared by the networks with prototypes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score
 from threadpoolctl import threadpool_limits
-from torch import Tensor
+from torch import Tensor, nn
 
 from hsistream.methods.base import Crop, Probe, Trained, Work
 from hsistream.network_sections import TrainingSection
+from hsistream.nn.exact import seed_of
 from hsistream.nn.learner import Inspection, Learner, Mapped, Schedule, Target
 from hsistream.nn.loop import Sample, fit
 from hsistream.nn.loop import Trained as Fitted
@@ -33,6 +34,8 @@ KMEANS_PIXELS = 50_000
 """Pixels of the reservoir from which centres are learnt, at most."""
 
 Cosines = NDArray[np.float32]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Watch:
@@ -117,11 +120,10 @@ class Watch:
 
 def kmeans_centres(points: NDArray[np.float32], centres: int, seed: int) -> NDArray[np.float32]:
     """Find k-means centres (centre, latent) of points (pixel, latent), on one thread."""
-    state = np.random.SeedSequence((seed, 3)).generate_state(1)[0]
     points = points[:: -(-len(points) // KMEANS_PIXELS)]
     size = min(centres, len(np.unique(points, axis=0)))
     with threadpool_limits(1):
-        model = KMeans(size, n_init=KMEANS_STARTS, random_state=int(state)).fit(points)
+        model = KMeans(size, n_init=KMEANS_STARTS, random_state=seed_of(seed, 3)).fit(points)
     return np.asarray(model.cluster_centers_, np.float32)
 
 
@@ -158,6 +160,38 @@ def schedule_of(training: TrainingSection) -> Schedule:
         precision=training.precision,
         minutes=training.minutes,
     )
+
+
+class WatchedLearner(Generic[Network]):
+    """What learners have in common that ask nothing of the average, and remember checks only.
+
+    A learner adds its losses and what it inspects; see
+    :class:`hsistream.nn.learner.Learner`.
+    """
+
+    def __init__(self, network: Network, probe: Probe) -> None:
+        self.network, self.watch = network, Watch(probe, 1)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All weights decay, if any."""
+        return [{"params": list(self.network.parameters())}]
+
+    def targets(
+        self, average: nn.Module, samples: Sequence[object], mapped: Mapped
+    ) -> Sequence[None]:
+        """Nothing is asked of the average: a sample is its own target."""
+        return [None] * len(samples)
+
+    def advance(self, average: nn.Module, targets: Sequence[None], step: int) -> None:
+        """Nothing follows a step."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Give what the watch remembers."""
+        return self.watch.state()
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go back to a state."""
+        self.watch.load_state(tensors)
 
 
 class _Watched(Protocol):

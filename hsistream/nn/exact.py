@@ -45,6 +45,12 @@ def as_array(values: Tensor, dtype: type[np.floating[Any]]) -> NDArray[Any]:
     return np.asarray(values.to(getattr(torch, np.dtype(dtype).name)).cpu().numpy())
 
 
+def seed_of(*key: int) -> int:
+    """Make one number of several, for torch."""
+    (found,) = np.random.SeedSequence(key).generate_state(1).tolist()
+    return int(found)
+
+
 @contextmanager
 def reproducible(device: torch.device, threads: int) -> Iterator[ThreadPoolExecutor]:
     """Give threads whose sums depend neither on the number of cores nor on who is first.
