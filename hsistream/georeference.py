@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,13 @@ class Georeference:
 
     transform: tuple[float, float, float, float, float, float]
     crs_wkt: str = ""
+
+    @classmethod
+    def from_grid_mapping(cls, mapping: Mapping[str, Any]) -> Georeference:
+        """Read the attributes of a CF grid-mapping variable that has a ``GeoTransform``."""
+        c, a, b, f, d, e = (float(word) for word in str(mapping["GeoTransform"]).split())
+        wkt = mapping.get("crs_wkt") or mapping.get("spatial_ref") or ""
+        return cls((a, b, c, d, e, f), str(wkt))
 
     def shifted(self, row: int, column: int) -> Georeference:
         """Move the origin to another pixel of the same grid."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,14 @@ from hsistream.tiles import Window
 
 LARGEST_ITEM = 8
 """Bytes of the widest number that is read."""
+
+AXIS_NAMES = {
+    "b": ("b", "band", "bands", "wavelength", "wavelengths", "channel", "channels", "spectral"),
+    "y": ("y", "row", "rows", "line", "lines", "lat", "latitude", "northing", "downtrack"),
+    "x": ("x", "col", "cols", "column", "columns", "sample", "lon", "longitude", "easting",
+          "crosstrack"),
+}  # fmt: skip
+"""Names of dimensions, in lower case, and the axis that they mean."""
 
 
 class WindowedArray(Protocol):
@@ -151,6 +159,24 @@ def check_axes(axes: str, shape: tuple[int, ...], where: str) -> str:
             f"Name every axis once."
         )
     return axes
+
+
+def named_axes(dimensions: Sequence[str], shape: tuple[int, ...]) -> str | None:
+    """Turn the names of dimensions into letters; None where they do not name every axis.
+
+    Examples
+    --------
+    >>> named_axes(("downtrack", "crosstrack", "bands"), (4, 3, 2))
+    'yxb'
+    """
+    letters = [
+        letter
+        for name in dimensions
+        for letter, names in AXIS_NAMES.items()
+        if name.lower() in names
+    ]
+    known = sorted(letters) in (["b", "x", "y"], ["x", "y"]) and len(letters) == len(shape)
+    return "".join(letters) if known else None
 
 
 def native(block: NDArray[Any]) -> NDArray[Any]:

@@ -33,6 +33,7 @@ from hsistream.readers.cube_source import (
     check_type,
     cube_header,
 )
+from hsistream.readers.hdf import HdfArray
 from hsistream.readers.options import ReadOptions
 from hsistream.readers.unpacking import readable, spilled
 
@@ -44,20 +45,6 @@ MATLAB_TYPES = {
 
 SIZE_KEYS = ("nRow", "nCol")
 """Size of a cube that is stored as (band, pixel)."""
-
-
-@dataclass(frozen=True, slots=True)
-class HdfArray:
-    """A dataset of an HDF5 file, opened for each read and closed again."""
-
-    path: Path
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        with h5py.File(self.path, "r") as file:
-            return np.asarray(file[self.key][index])
 
 
 @dataclass(frozen=True, slots=True)

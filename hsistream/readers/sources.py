@@ -14,6 +14,7 @@ from hsistream.errors import SceneError
 from hsistream.readers.arrays import open_npy, open_npz
 from hsistream.readers.cube_source import CubeSource
 from hsistream.readers.envi_header import DATA_SUFFIXES, TIFF_SUFFIXES, find_header
+from hsistream.readers.hdf import HDF_SUFFIXES, open_hdf
 from hsistream.readers.labels import read_label_mosaic, read_labels
 from hsistream.readers.matlab import open_mat
 from hsistream.readers.mosaic import MosaicSource, hint_mosaic, join_mosaic
@@ -46,10 +47,10 @@ READERS: dict[str, Reader] = {
     ".hdr": open_envi,
     **dict.fromkeys(DATA_SUFFIXES, open_envi),
     **dict.fromkeys(TIFF_SUFFIXES, open_tiff),
+    **dict.fromkeys(HDF_SUFFIXES, open_hdf),
 }
 """Suffix to reader; a file of another suffix is read as ENVI if its header lies beside it."""
 
-HDF_SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4")
 GLOB_LETTERS = re.compile(r"[*?\[]")
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 """What a frame name may not hold: it is the name of a zarr group."""
@@ -174,23 +175,11 @@ def _open(path: Path, options: ReadOptions) -> Sequence[FileSource]:
     suffix = path.suffix.lower()
     if suffix in READERS and path.is_file() and suffix != ".zarr":
         return READERS[suffix](path, options)
-    if suffix in HDF_SUFFIXES:
-        raise SceneError(_hdf(path))
     if path.is_file() and find_header(path) is not None:
         return open_envi(path, options)
     raise SceneError(
         f"A file of a known format is needed, but {path} has the suffix {suffix or '(none)'} and "
         f"no ENVI header beside it; known are {', '.join(READERS)}. Convert it, for example to npy."
-    )
-
-
-def _hdf(path: Path) -> str:
-    """Say that products in HDF5 are not read, and what would help."""
-    return (
-        f"{path} is an HDF5 or netCDF product; each producer has its own layout, so these are not "
-        f"read. Write its cube with numpy.save to a .npy file and ingest that with --axes, or "
-        f"export it as ENVI or GeoTIFF, which keeps wavelengths and place. MATLAB v7.3 files must "
-        f"have the suffix .mat."
     )
 
 

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.arrays import Member, choose_cube
-from hsistream.readers.cube_source import CubeSource, check_axes, check_type, cube_header
+from hsistream.readers.cube_source import (
+    CubeSource,
+    check_axes,
+    check_type,
+    cube_header,
+    named_axes,
+)
 from hsistream.readers.options import ReadOptions
 from hsistream.readers.spectral_axis import BandFacts, SpectralAxis, spectral_axis
 from hsistream.readers.unpacking import readable
@@ -26,13 +32,6 @@ from hsistream.tiles import Window
 log = logging.getLogger(__name__)
 
 ROOT_FILES = ("zarr.json", ".zgroup", ".zarray")
-AXIS_NAMES = {
-    "b": ("b", "band", "bands", "wavelength", "wavelengths", "channel", "channels", "spectral"),
-    "y": ("y", "row", "rows", "line", "lines", "lat", "latitude", "northing"),
-    "x": ("x", "col", "cols", "column", "columns", "sample", "lon", "longitude", "easting"),
-}  # fmt: skip
-"""Names of dimensions, in lower case, and the axis that they mean."""
-
 WAVELENGTH_NAMES = ("wavelength", "wavelengths", "wavelength_nm", "wavelengths_nm")
 FWHM_NAMES = ("fwhm", "fwhm_nm")
 QUALITY_NAMES = ("good_wavelengths", "good_bands", "bbl")
@@ -176,14 +175,9 @@ def dimension_names(array: zarr.Array[Any]) -> tuple[str, ...]:
 
 def _axes_of(dimensions: tuple[str, ...], array: zarr.Array[Any], where: str) -> str:
     """Turn the names of dimensions into letters."""
-    letters = [
-        letter
-        for name in dimensions
-        for letter, names in AXIS_NAMES.items()
-        if name.lower() in names
-    ]
-    if sorted(letters) in (["b", "x", "y"], ["x", "y"]) and len(letters) == len(array.shape):
-        return "".join(letters)
+    letters = named_axes(dimensions, array.shape)
+    if letters is not None:
+        return letters
     said = f"its dimensions are {dimensions}" if dimensions else "it does not name its dimensions"
     raise SceneError(
         f"The axes y, x and band of {where} must be known, but {said}; its shape is "
@@ -236,9 +230,7 @@ def _place(parent: zarr.Group, array: zarr.Array[Any]) -> Georeference | None:
     mapping = parent.get(str(array.attrs.get("grid_mapping", "spatial_ref")))
     facts: Mapping[str, Any] = mapping.attrs if isinstance(mapping, zarr.Array) else {}
     if "GeoTransform" in facts:
-        c, a, b, f, d, e = (float(word) for word in str(facts["GeoTransform"]).split())
-        wkt = facts.get("crs_wkt") or facts.get("spatial_ref") or ""
-        return Georeference((a, b, c, d, e, f), str(wkt))
+        return Georeference.from_grid_mapping(facts)
     transform = parent.attrs.get("spatial:transform")
     if isinstance(transform, list) and len(transform) >= 6:
         a, b, c, d, e, f = (float(str(value)) for value in transform[:6])

@@ -16,7 +16,8 @@ from hsistream.stages.class_summary import classification_summary
 pytestmark = pytest.mark.slow
 
 POINTS = 3
-"""Percent of the pixels; eleven were lost by an earlier build of such a network."""
+"""Percent of the pixels, after the training of the preset: noise that is hardly learnt hides
+little (1.5 points after 300 steps, 8.4 after 800)."""
 
 
 @pytest.mark.timeout(1800)
@@ -35,7 +36,6 @@ def accuracy(scene: Scene, labels: Path, noise: str, folder: Path) -> float:
         ("classify.split", "blocks"),
         ("classify.splits", 5),
         ("classify.apart_px", 15),
-        ("training.steps", 300),
         ("encoder.own_share", 0.0),
         ("encoder.noise", noise),
     )

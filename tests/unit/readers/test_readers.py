@@ -724,8 +724,3 @@ def test_native_label_maps_are_refused_but_read_as_labels(data: Path, name: str)
     with pytest.raises(SceneError, match="label map"):
         open_sources([data / "native" / name])
     assert len(read_labels(data / "native" / name)) == 1
-
-
-def test_native_hdf_is_refused(data: Path) -> None:
-    with pytest.raises(SceneError, match=r"numpy\.save"):
-        open_sources([data / "native/neonhs_ex.h5"])
