@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--clusters", type=int, default=MATERIALS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", nargs="*", default=[], help="settings, section.key=value")
+    parser.add_argument("--tile", type=int, help="side of tiles, px; what the memory allows")
     parser.add_argument("--memory", help='limit such as "4 GiB"')
     parser.add_argument("--folder", type=Path, default=SCENES)
     parser.add_argument("--keep", action="store_true", help="keep the runs")
@@ -166,7 +167,8 @@ def options(method: str, asked: argparse.Namespace) -> list[str]:
     chosen = ["--method", method, "--clusters", str(asked.clusters)]
     chosen += ["--threads", str(asked.threads)]
     chosen += [word for setting in asked.set for word in ("--set", setting)]
-    return [*chosen, "--memory", asked.memory] if asked.memory else chosen
+    given = {"--tile": asked.tile, "--memory": asked.memory}
+    return chosen + [word for name, value in given.items() if value for word in (name, str(value))]
 
 
 def contingency(run: Path, frame: PaintedFrame) -> Contingency:
