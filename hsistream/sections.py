@@ -32,6 +32,10 @@ class StatisticsSection(Section):
     by: GroupBy = "scene"
     groups: dict[str, str] = Field(default_factory=dict)
     """Frame name to group name, for ``by = "group"``."""
+    limits: Literal["extremes", "percentiles"] = "extremes"
+    """Between what masked autoencoders and denoisers see a feature from least to greatest: all
+    that occurs, or, so that a few glaring pixels do not squeeze the others, all but a thousandth
+    of a sample at either end, which then counts as the end."""
 
     @model_validator(mode="after")
     def _groups_are_named(self) -> StatisticsSection:

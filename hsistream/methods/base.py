@@ -61,11 +61,14 @@ class Standard:
     mean, scale : (group, feature) float64
         A feature x of group g is standardised to ``(x - mean[g]) * scale[g]``.
     low, high : (group, feature) float64
-        Least and greatest value of every feature among the valid pixels of a group.
+        Least and greatest value of every feature among the valid pixels of a group, or
+        percentiles of a sample of these.
     directions : (feature, component) float64
         Leading principal directions of the standardised features.
     variance : (component,) float64
         Variances along them.
+    clipped : bool
+        Whether values beyond ``low`` and ``high`` occur, and count as these.
     """
 
     good: NDArray[np.bool_]
@@ -78,6 +81,7 @@ class Standard:
     high: Floats
     directions: Floats
     variance: Floats
+    clipped: bool = False
 
     @property
     def feature_count(self) -> int:
@@ -113,7 +117,7 @@ class Standard:
         with np.errstate(invalid="ignore", over="ignore"):
             found -= self._of_frame(self.low, frame, raw.ndim)
             found *= self._of_frame(stretch, frame, raw.ndim)
-        return found
+        return np.clip(found, 0, 1, out=found) if self.clipped else found
 
     def _features(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Turn spectra (band, ...) into features, (feature, ...) float32, and leave them alone."""

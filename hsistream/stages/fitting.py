@@ -24,6 +24,9 @@ from hsistream.tiles import Tile
 SUMS = ("mean", "outer", "minimum", "maximum")
 """The arrays of sums over pixels, besides their count."""
 
+TAIL = 1e-3
+"""Share of the sample beyond each limit, where limits are percentiles."""
+
 STANDARD_DIRECTIONS = 128
 """Principal directions that are kept for networks, at most."""
 
@@ -39,7 +42,8 @@ class Measured:
     """The measured tiles of a scene, read one by one, and how to read their spectra.
 
     ``group_of_frame`` (frame,) numbers the statistics groups; ``good`` (band,) and
-    ``wavelengths_nm`` (good band,) tell how spectra become features.
+    ``wavelengths_nm`` (good band,) tell how spectra become features, ``limits`` between
+    what they are seen; see :class:`hsistream.sections.StatisticsSection`.
     """
 
     ledger: Ledger
@@ -48,6 +52,12 @@ class Measured:
     good: NDArray[np.bool_]
     illumination: str
     wavelengths_nm: NDArray[np.float64]
+    limits: str
+
+    @property
+    def clips(self) -> bool:
+        """Whether features may lie beyond their limits."""
+        return self.limits == "percentiles"
 
     def results(self) -> Iterator[tuple[Tile, Table]]:
         """Read what the tiles returned, in their order."""
@@ -68,12 +78,15 @@ class Measured:
         )
 
     def ranges(self, kind: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Least and greatest features of each group, (group, feature); 0 in one without pixels."""
+        """Limits of the features of each group, (group, feature); 0 in one without pixels."""
         known = self._group_sums(kind)
-        return (
-            np.stack([sums.minimum if sums.count else 0 * sums.mean for sums in known]),
-            np.stack([sums.maximum if sums.count else 0 * sums.mean for sums in known]),
-        )
+        low = np.stack([sums.minimum if sums.count else 0 * sums.mean for sums in known])
+        high = np.stack([sums.maximum if sums.count else 0 * sums.mean for sums in known])
+        if not self.clips:
+            return low, high
+        found = np.stack([self._percentiles(group, low[group]) for group in range(len(known))])
+        apart = found[:, 0] < found[:, 1]  # a feature that hardly ever varies keeps its extremes
+        return np.where(apart, found[:, 0], low), np.where(apart, found[:, 1], high)
 
     def noise(self, scale: NDArray[np.float64]) -> NDArray[np.float64]:
         """Noise covariance of the z-scored features."""
@@ -106,6 +119,19 @@ class Measured:
             )
             merged[group] = merged[group].merge(sums) if group in merged else sums
         return [merged[group] for group in sorted(merged)]
+
+    def _percentiles(self, group: int, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Find the limits of the features of a group in its part of the reservoir, (2, feature)."""
+        parts = [
+            self._features(table["spectra"][first : first + PIXELS_AT_ONCE]).astype(np.float32)
+            for tile, table in self.results()
+            if self.group_of_frame[tile.frame] == group
+            for first in range(0, len(table["spectra"]), PIXELS_AT_ONCE)
+        ]
+        if not parts:
+            return np.stack([otherwise, otherwise])
+        sampled = np.concatenate(parts)
+        return np.asarray(np.quantile(sampled, (TAIL, 1 - TAIL), axis=0, overwrite_input=True))
 
     def _pairs(self) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
         """Yield group, features of reservoir pixels, and of neighbours, (pair, feature) each."""
@@ -146,6 +172,7 @@ def group_table(measured: Measured, moments: Moments) -> Table:
         "scale": moments.scale(),
         "low": low,
         "high": np.where(moments.varies, high, low),
+        "clipped": np.asarray(measured.clips),
     }
 
 

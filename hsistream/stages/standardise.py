@@ -34,7 +34,8 @@ from hsistream.stores.tables import Table, read_table, write_table
 OF_GROUPS = ("mean", "scale", "low", "high")
 """Arrays (group, feature) of how networks see spectra."""
 
-OF_NETWORKS = ("good", "illumination", "wavelengths_nm", *OF_GROUPS, "directions", "variance")
+OF_SCENE = ("good", "illumination", "wavelengths_nm", "clipped", "directions", "variance")
+OF_NETWORKS = OF_SCENE + OF_GROUPS
 """All that networks see spectra by, but for the groups of the frames."""
 
 
@@ -43,7 +44,7 @@ def run(context: Context) -> None:
     scene, run, section = context.scene, context.run, context.config.statistics
     known, seen = (read_table(run.learnt_table(name)) for name in (TABLE, STANDARD))
     _warn_of_brightness(context, known)
-    learnt, standard = from_table(known), {name: seen[name] for name in OF_NETWORKS}
+    learnt, standard = from_table(known), {name: seen[name] for name in OF_NETWORKS if name in seen}
     groups, group_of_frame = statistics_groups(scene, section)
     if section.by == "frame":
         measured = measure(context, summed_kinds(context.config))

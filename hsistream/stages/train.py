@@ -141,6 +141,7 @@ def standard_of(table: Table) -> Standard:
         high=table["high"],
         directions=table["directions"],
         variance=table["variance"],
+        clipped=bool(table.get("clipped", False)),  # runs of earlier versions do not say
     )
 
 

@@ -124,6 +124,26 @@ def test_a_constant_band_is_0_in_its_range(tmp_path: Path) -> None:
     assert not standard.in_range(values, 1).any()
 
 
+@pytest.mark.parametrize("by", ["scene", "frame"])
+def test_glaring_pixels_need_not_squeeze_the_others(tmp_path: Path, by: str) -> None:
+    values = np.random.default_rng(0).integers(100, 200, (3, 60, 60)).astype(np.uint16)
+    values[1], values[1, 5, 5] = 7, 8  # hardly ever varies: keeps its extremes
+    values[:, 30, 30] = 60_000
+    blank = array_source(values, "blank", mask=np.zeros((60, 60), np.bool_))
+    scene = ingest([array_source(values), blank], tmp_path / "scene.zarr")
+    seen = {}
+    for limits in ("extremes", "percentiles"):
+        settings = [("statistics.limits", limits), ("statistics.by", by), ("cluster.clusters", 2)]
+        done = run(scene, RunConfig.make(settings=settings), tmp_path / limits)
+        standard = standard_of(read_table(done.table(statistics_stage.STANDARD)))
+        seen[limits] = standard.in_range(values, 0)
+    np.testing.assert_array_equal(seen["percentiles"][:, 30, 30], 1)
+    assert (seen["percentiles"].min(), seen["percentiles"].max()) == (0, 1)
+    assert np.median(seen["extremes"][0]) < 0.01
+    assert 0.4 < np.median(seen["percentiles"][0]) < 0.6
+    np.testing.assert_array_equal(seen["percentiles"][1], seen["extremes"][1])
+
+
 def test_patches_are_read_around_pixels_of_the_reservoir(
     scene: Scene, learnt: RunDirectory
 ) -> None:
