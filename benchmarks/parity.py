@@ -64,7 +64,7 @@ def main() -> None:
             preset = hs.evaluate(run.path, truth).oa
             times, found, graph_s = accuracies(run, scene, truth["gt"])
             stages = run.manifest().stages
-        before_s = stages["segment"].elapsed_s + stages["describe"].elapsed_s
+        before_s = sum(stages[name].elapsed_s for name in ("cut", "segment", "describe"))
         best, every = int(np.argmax(found)), " ".join(f"{value:.3f}" for value in found)
         print(
             f"| {seed} | {found[best]:.4f} | {times[best]} | {preset:.4f} | {every} "

@@ -223,9 +223,10 @@ class RunDirectory:
 
         Parameters
         ----------
-        layer : {"labels", "confidence", "latents", "index", "superpixels"}
+        layer : {"labels", "confidence", "probability", "latents", "index", "superpixels"}
             Labels are uint16 (y, x), 65535 = no data; confidence is float from
-            0 (a tie) to 1, NaN = no data. Runs with a network have its latents,
+            0 (a tie) to 1, NaN = no data. Maps of classes may have the probability
+            of each, (class, y, x). Runs with a network have its latents,
             float16 (latent, y, x), NaN = no data, and those with prototypes the
             index, the prototype of every pixel, uint16, 65535 = no data. Runs with
             superpixels have their ids, int64, -1 = no data.

@@ -86,7 +86,7 @@ def ingest(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Files that become frames: .npz .npy .mat ENVI GeoTIFF .zarr, or a folder."
+            help="Frames: .npz .npy .mat .h5 .nc ENVI GeoTIFF .zarr, or a folder of them."
         ),
     ],
     scene: Annotated[Path, typer.Argument(help="Scene store to make, such as scene.zarr.")],
@@ -96,7 +96,8 @@ def ingest(
         str | None, typer.Option(help="Height and width of a (band, pixel) array, such as 95x95.")
     ] = None,
     mosaic: Annotated[
-        bool, typer.Option("--mosaic", help="GeoTIFF tiles are one frame, placed by georeference.")
+        bool,
+        typer.Option("--mosaic", help="Rasters are tiles of one frame, placed by georeference."),
     ] = False,
     wavelength_units: Annotated[
         str | None, typer.Option(help="nm or um, if files do not say.")

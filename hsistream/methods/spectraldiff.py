@@ -22,8 +22,8 @@ Against the paper:
 * a gap is as the nearest pixel with data, in training, too, and beyond its edges a frame
   is mirrored: what is shown there reaches far into its surroundings;
 * latents are read from the moving average of the weights;
-* ranges of features are those of the whole scene, least to greatest; a single bright
-  pixel can squeeze them, which robust limits would not allow;
+* ranges of features are those of the whole scene, least to greatest, or percentiles of a
+  sample (``statistics.limits``), which a few bright pixels cannot move;
 * layers lose their rim; in training, where crops are small, there are zeros around them,
   as in the program;
 * principal components are those of a sample from the probe, on one common scale, and are

@@ -17,10 +17,10 @@ class ReadOptions:
     Parameters
     ----------
     key : str, optional
-        Name of the cube inside npz, mat and zarr.
+        Name of the cube inside npz, mat, zarr and HDF5.
     axes : str, optional
         Order of the axes as letters y, x and b, such as ``"yxb"``, for npy,
-        npz, mat and zarr; ``"yx"`` for an image of one band.
+        npz, mat, zarr and HDF5; ``"yx"`` for an image of one band.
     wavelength_units : str, optional
         ``"nm"`` or ``"um"``; overrides what a file says.
     mosaic : bool
