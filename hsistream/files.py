@@ -28,9 +28,14 @@ def file_error(address: str | Path, error: OSError) -> HsistreamError:
         )
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{address} is needed, but there is no such file, store or array.")
-    said = error.strerror or str(error).strip() or type(error).__name__
-    text = said.splitlines()[0].rstrip(".")
-    return StoreError(f"{address} cannot be read or written: {text[:200]}.")
+    said = error.strerror or first_line(error)
+    return StoreError(f"{address} cannot be read or written: {said}.")
+
+
+def first_line(error: BaseException) -> str:
+    """Shorten a foreign message to one line without its full stop."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:200]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -25,8 +24,6 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Stage
 from hsistream.stages.table import stream
 from hsistream.version import __version__
-
-log = logging.getLogger(__name__)
 
 
 def run(

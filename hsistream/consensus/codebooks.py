@@ -37,11 +37,6 @@ class Codebooks:
         """Number of codebooks."""
         return len(self.starts) - 1
 
-    def select(self, used: NDArray[np.bool_]) -> Codebooks:
-        """Drop the centroids that are not used."""
-        sizes = [int(used[a:b].sum()) for a, b in zip(self.starts, self.starts[1:], strict=False)]
-        return Codebooks(self.view, self.centroids[used], np.concatenate([[0], np.cumsum(sizes)]))
-
 
 def fit_codebook(
     values: NDArray[np.float32], centroids: int, *, starts: int, seed: Sequence[int]

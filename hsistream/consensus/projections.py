@@ -125,7 +125,8 @@ def fit_mnf(moments: Moments, noise: Floats, components: int) -> Projection:
     moments : Moments
         Of the spectra, per group.
     noise : (band, band) float64
-        Noise covariance of the z-scored spectra, see :func:`noise_covariance`.
+        Noise covariance of the z-scored spectra: half of that of the quiet differences of
+        neighbours, see :func:`noise_threshold`.
     components : int
         How many to keep.
 
@@ -201,17 +202,6 @@ def noise_sums(differences: Floats, threshold: float) -> tuple[Floats, int]:
     lengths = np.einsum("pb,pb->p", differences, differences)
     quiet = differences[lengths <= threshold]
     return quiet.T @ quiet, len(quiet)
-
-
-def noise_covariance(differences: Floats) -> Floats:
-    """Estimate the noise covariance (band, band) from neighbour differences (pair, band).
-
-    The differences are of z-scored spectra, so that the unit of a band does not
-    matter. A difference of two pixels holds the noise twice, hence the half.
-    """
-    threshold = noise_threshold(np.einsum("pb,pb->p", differences, differences))
-    total, count = noise_sums(differences, threshold)
-    return total / max(1, 2 * count)
 
 
 def edge_scale(squared_differences: Floats) -> float:

@@ -39,9 +39,7 @@ TAP_HALOS: Mapping[Tap, int] = MappingProxyType({"down": 5, 0: 13, 1: 17, 2: 21}
 """Pixels around a pixel that the features of a tap depend on."""
 
 OUTPUT_HALO = 25
-
-BLOCK_HALO = 4
-"""Pixels that a block sees around its own: two layers of 3 px and one of 5 px."""
+"""Pixels around a pixel that the noise which is guessed depends on."""
 
 
 class Statistics(NamedTuple):

@@ -17,7 +17,7 @@ from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.rasters import RasterSource
 from hsistream.scene.source import FrameHeader
-from hsistream.tiles import Window, within
+from hsistream.tiles import Window, overlap, within
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class MosaicSource:
         rows, columns = (part.stop - part.start for part in window)
         covered = np.zeros((rows, columns), np.bool_)
         for piece in self.pieces:
-            shared = _shared(piece.window, window)
+            shared = overlap(piece.window, window)
             if shared is not None:
                 mask = piece.source.valid(within(shared, piece.window))
                 covered[within(shared, window)] |= True if mask is None else mask
@@ -74,7 +74,7 @@ class MosaicSource:
         values = np.full((self.header.bands, rows, columns), _fill(self.header))
         filled = np.zeros((rows, columns), np.bool_)
         for piece in self.pieces:
-            shared = _shared(piece.window, window)
+            shared = overlap(piece.window, window)
             if shared is not None:
                 at = within(shared, window)
                 inside = within(shared, piece.window)
@@ -244,10 +244,3 @@ def _shared_name(sources: Sequence[RasterSource]) -> str:
     if len(trimmed) >= SHORTEST_NAME:
         return trimmed
     return sources[0].path.resolve().parent.name or trimmed
-
-
-def _shared(first: Window, second: Window) -> Window | None:
-    """Intersect two windows; None where they do not meet."""
-    rows = slice(max(first[0].start, second[0].start), min(first[0].stop, second[0].stop))
-    columns = slice(max(first[1].start, second[1].start), min(first[1].stop, second[1].stop))
-    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import HsistreamError, ResourceError, SceneError
+from hsistream.files import first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +82,6 @@ def readable(path: Path) -> Iterator[None]:
                 f"Free some space, or set TMPDIR to a larger disk."
             ) from error
         raise SceneError(
-            f"{path} cannot be read ({_first_line(error)}). It is damaged, cut short, or not of "
+            f"{path} cannot be read ({first_line(error)}). It is damaged, cut short, or not of "
             f"the format that its name says. Restore it from a copy."
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    """Shorten a foreign message to one line without its full stop."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:200]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,6 @@ from hsistream.readers.unpacking import readable
 from hsistream.scene.scene import ROOT_KEY, Scene
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window
-
-log = logging.getLogger(__name__)
 
 ROOT_FILES = ("zarr.json", ".zgroup", ".zarray")
 WAVELENGTH_NAMES = ("wavelength", "wavelengths", "wavelength_nm", "wavelengths_nm")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.report.palette import scale_colours
-from hsistream.report.quicklook import CONFIDENCE_STEPS, confidence_levels, label_image
+from hsistream.report.quicklook import SHOWN_STEPS, confidence_levels, label_image
 from hsistream.runs import NO_LABEL
 
 JPEG_QUALITY = 84
@@ -48,8 +48,8 @@ def sparse_map(labels: NDArray[np.uint16], colours: NDArray[np.uint8]) -> str:
 def confidence_map(confidence: NDArray[np.floating[Any]]) -> str:
     """Embed a map of confidence, (y, x) from 0 to 1, as PNG; transparent where it is NaN."""
     levels = confidence_levels(confidence)
-    indices = np.where(levels == CONFIDENCE_STEPS, TRANSPARENT, levels)
-    return _indexed(indices, scale_colours(CONFIDENCE_STEPS))
+    indices = np.where(levels == SHOWN_STEPS, TRANSPARENT, levels)
+    return _indexed(indices, scale_colours(SHOWN_STEPS))
 
 
 def _indexed(indices: NDArray[np.uint8], colours: NDArray[np.uint8]) -> str:

@@ -44,7 +44,7 @@ from hsistream.report.palette import (
     scale_colours,
     shades,
 )
-from hsistream.report.quicklook import CONFIDENCE_STEPS, outlined, stride_for
+from hsistream.report.quicklook import SHOWN_STEPS, outlined, stride_for
 from hsistream.report.training_figures import CheckPlot, LossPlot, plot_checks, plot_losses
 
 FEW_FRAMES = 3
@@ -133,7 +133,7 @@ def render_page(facts: PageFacts, run_name: str) -> str:
         script=Markup(_packaged("page.js")),
         colours=colours,
         paper=css_colour(NO_DATA_RGB),
-        scale=[css_colour(colour) for colour in scale_colours(CONFIDENCE_STEPS).tolist()],
+        scale=[css_colour(colour) for colour in scale_colours(SHOWN_STEPS).tolist()],
         galleries=galleries,
         shows_prototypes=any(frame.prototypes for each in galleries for frame in each.frames),
         shows_superpixels=any(frame.superpixels for each in galleries for frame in each.frames),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.report.palette import NO_DATA_RGB, scale_colours
+from hsistream.report.palette import NO_DATA_RGB
 from hsistream.runs import NO_LABEL
 
 FALSE_COLOUR_NM = (860.0, 650.0, 550.0)
@@ -25,7 +25,7 @@ OUTLINE_RGB, MARK_RGB, MARK_RIM_RGB = (255, 236, 120), (232, 0, 120), (255, 255,
 
 MARK_SHARE = 150
 """A mark reaches at least so small a part of the larger side of the picture to each side."""
-CONFIDENCE_STEPS = 51
+SHOWN_STEPS = 51
 """Steps of a confidence image: 0.02 each."""
 
 
@@ -132,33 +132,11 @@ def label_image(labels: NDArray[np.integer[Any]], colours: NDArray[np.uint8]) ->
     return image
 
 
-def confidence_image(confidence: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Colour a map of confidence.
-
-    Parameters
-    ----------
-    confidence : (y, x) float
-        From 0 to 1; NaN where there is no data.
-
-    Returns
-    -------
-    (y, x, 4) uint8
-        Red, green, blue, opacity, in steps of 0.02; transparent where there
-        is no data.
-    """
-    levels = confidence_levels(confidence)
-    known = levels < CONFIDENCE_STEPS
-    image = np.zeros((*levels.shape, 4), np.uint8)
-    image[known, :3] = scale_colours(CONFIDENCE_STEPS)[levels[known]]
-    image[known, 3] = 255
-    return image
-
-
 def confidence_levels(confidence: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    """Round to steps, (y, x) uint8 from 0; ``CONFIDENCE_STEPS`` where there is no data."""
+    """Round to steps, (y, x) uint8 from 0; ``SHOWN_STEPS`` where there is no data."""
     known = np.isfinite(confidence)
-    levels = np.full(confidence.shape, CONFIDENCE_STEPS, np.uint8)
-    levels[known] = np.round(np.clip(confidence[known], 0, 1) * (CONFIDENCE_STEPS - 1))
+    levels = np.full(confidence.shape, SHOWN_STEPS, np.uint8)
+    levels[known] = np.round(np.clip(confidence[known], 0, 1) * (SHOWN_STEPS - 1))
     return levels
 
 

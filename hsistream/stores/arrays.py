@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from hsistream.errors import DamagedError, HsistreamError
-from hsistream.files import file_error
+from hsistream.files import file_error, first_line
 from hsistream.georeference import Georeference
 
 ZSTD_LEVEL = 3
@@ -158,7 +158,7 @@ def translated(address: str, selection: tuple[slice, ...] = ()) -> Iterator[None
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise DamagedError(
             f"{address}{_describe(selection)} cannot be decoded: the stored bytes fail their "
-            f"checksum or are cut short ({_first_line(error)}). The file is damaged: restore it "
+            f"checksum or are cut short ({first_line(error)}). The file is damaged: restore it "
             f"from a copy, or make it again."
         ) from error
 
@@ -177,9 +177,3 @@ def _describe(selection: tuple[slice, ...]) -> str:
         return ""
     rows, columns = selection[-2:]
     return f" (rows {rows.start}-{rows.stop}, columns {columns.start}-{columns.stop})"
-
-
-def _first_line(error: BaseException) -> str:
-    """Shorten a foreign message to one line without its full stop."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:200]

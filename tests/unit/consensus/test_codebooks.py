@@ -95,14 +95,6 @@ def test_stacked_codebooks_keep_their_order() -> None:
     assert books.centroids.shape == (8, 3)
 
 
-def test_unused_centroids_are_dropped_from_their_codebook() -> None:
-    books = book(2, 3, 2)
-    used = np.array([1, 0, 1, 1, 0, 1, 1], bool)
-    kept = books.select(used)
-    assert kept.starts.tolist() == [0, 1, 3, 5]
-    np.testing.assert_array_equal(kept.centroids, books.centroids[used])
-
-
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(1, 60), st.integers(0, 99))
 def test_every_pixel_gets_its_nearest_centroid(sizes: list[int], pixels: int, seed: int) -> None:
     books = book(*sizes, seed=seed)

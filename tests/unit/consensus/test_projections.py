@@ -18,11 +18,11 @@ from hsistream.consensus.projections import (
     fit_z,
     fix_signs,
     leading,
-    noise_covariance,
     noise_sums,
     noise_threshold,
     unit_length,
 )
+from tests.oracles import noise_covariance
 
 Floats = NDArray[np.float64]
 BANDS, HEIGHT, WIDTH = 9, 24, 20

@@ -711,7 +711,9 @@ def test_native_hysu_subsets_are_ingested(data: Path, tmp_path: Path) -> None:
 
 
 def test_uniform_files_are_ingested(data: Path) -> None:
-    for path in sorted(data.glob("*.npz")):
+    paths = sorted(data.glob("*.npz"))
+    assert paths
+    for path in paths:
         header = open_sources([path])[0].header
         with np.load(path) as file:
             assert (*header.shape, header.bands) == file["cube"].shape

@@ -8,7 +8,6 @@ from hsistream.report.palette import NO_DATA_RGB, palette
 from hsistream.report.quicklook import (
     MARK_RGB,
     OUTLINE_RGB,
-    confidence_image,
     confidence_levels,
     false_colour,
     false_colour_bands,
@@ -76,8 +75,6 @@ def test_no_data_is_transparent() -> None:
     image = label_image(labels, palette(4))
     assert image[0, 1].tolist() == [*palette(4)[3].tolist(), 255]
     assert image[1, 0, 3] == 0
-    confidence = confidence_image(np.array([[0, 1], [np.nan, 0.5]]))
-    assert confidence[..., 3].tolist() == [[255, 255], [0, 255]]
 
 
 def test_confidence_is_rounded_to_steps() -> None:

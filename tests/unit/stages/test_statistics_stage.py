@@ -15,7 +15,6 @@ from hsistream.consensus.projections import (
     fit_l2,
     fit_mnf,
     fit_z,
-    noise_covariance,
     unit_length,
 )
 from hsistream.errors import ConfigError, SceneError
@@ -43,6 +42,7 @@ from hsistream.stages.statistics import (
     warn_of_brightness,
 )
 from hsistream.stores.tables import read_table
+from tests.oracles import noise_covariance
 from tests.strategies import array_source, whole
 
 CHANGES = ("snv", "snv+brightness", "l2", "l2+brightness", "continuum")
