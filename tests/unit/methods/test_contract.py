@@ -454,7 +454,11 @@ def test_settings_that_are_known_are_taken(name: str) -> None:
 
 def _with_another(name: str, key: str, value: float) -> tuple[Any, float]:
     """Settings of a network with another number that is allowed, and this number."""
-    others = [not value] if isinstance(value, bool) else [value * 2, value / 2, value + 1, 0.5]
+    others = (
+        [not value]
+        if isinstance(value, bool)
+        else [value * 2, value / 2, value + 1, value + 2, 0.5]
+    )
     for asked in {type(value)(each) for each in others} - {value}:
         with suppress(ConfigError):
             return config_of(name, (f"encoder.{key}", asked)).encoder, asked
