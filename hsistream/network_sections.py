@@ -11,6 +11,11 @@ from hsistream.sections import Section, Temperature, Weight
 TimeStep = Annotated[int, Field(ge=1, le=1000)]
 
 
+def prototypes_for(clusters: int) -> int:
+    """Count the prototypes of a network where they are not given: four per cluster, 16 to 64."""
+    return min(max(4 * clusters, 16), 64)
+
+
 class DgcSection(Section):
     """Deep Global Clustering: the robust recipe."""
 
@@ -52,7 +57,7 @@ class DgcSection(Section):
 
     def resolved(self, clusters: int, largest: int) -> DgcSection:
         """Fill in what follows from the number of clusters, or the largest that may be found."""
-        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        prototypes = self.prototypes or prototypes_for(largest)
         least = self.least or min(clusters, prototypes)
         return self.model_copy(update={"prototypes": prototypes, "least": least})
 
@@ -144,7 +149,7 @@ class UmaeSection(Section):
 
     def resolved(self, clusters: int, largest: int) -> UmaeSection:
         """Fill in what follows from the number of clusters, or the largest that may be found."""
-        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        prototypes = self.prototypes or prototypes_for(largest)
         return self.model_copy(update={"prototypes": prototypes})
 
     @model_validator(mode="after")
@@ -200,7 +205,7 @@ class DenoiserSection(Section):
 
     def resolved(self, clusters: int, largest: int) -> Self:
         """Fill in what follows from the number of clusters, or the largest that may be found."""
-        prototypes = self.prototypes or min(max(4 * largest, 16), 64)
+        prototypes = self.prototypes or prototypes_for(largest)
         return self.model_copy(update={"prototypes": prototypes})
 
 

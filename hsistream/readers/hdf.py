@@ -23,6 +23,16 @@ from rasterio.crs import CRS
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.arrays import Member, choose_cube
+from hsistream.readers.beside import (
+    QUALITY,
+    UNITS,
+    WAVELENGTHS,
+    WIDTHS,
+    no_data_value,
+    one_of,
+    plain,
+    texts,
+)
 from hsistream.readers.cube_source import (
     CubeSource,
     check_axes,
@@ -38,14 +48,9 @@ log = logging.getLogger(__name__)
 
 HDF_SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4")
 
-WAVELENGTHS = ("wavelength", "wavelengths", "wavelength_nm", "wavelengths_nm")
-WIDTHS = ("fwhm", "fwhm_nm")
-QUALITY = ("good_wavelengths", "good_bands", "bbl")
-NO_DATA = ("_fillvalue", "missing_value", "data_ignore_value", "nodata")
-UNITS = ("units", "unit")
 MAP_INFO = ("map_info", "map info")
 EPSG = ("epsg code", "epsg_code", "epsg")
-"""Names of datasets and attributes, in lower case."""
+"""Names of datasets, in lower case."""
 
 WINDOW_OF_ABSORPTION = re.compile(r"band_window_\d+_nanometers", re.IGNORECASE)
 """Attributes of a group that give the limits, nm, of bands without light."""
@@ -155,9 +160,9 @@ def _open_dataset(
         array,
         axes,
         axis=_spectral_axis(beside, bands, options, where),
-        no_data=_no_data(cube),
+        no_data=no_data_value(cube.attrs),
         georeference=_place(beside),
-        attributes={"variable": key, **_texts(cube.attrs)},
+        attributes={"variable": key, **texts(cube.attrs)},
     )
     return CubeSource(header, path, array, axes)
 
@@ -176,14 +181,14 @@ class _Beside:
                 return _numbers(value), ""
         for item in self._datasets(names):
             if item.ndim == 1 and item.dtype.kind in "iufb" and item.size in lengths:
-                return _numbers(item[:]), str(_attribute(item, UNITS) or "")
+                return _numbers(item[:]), str(one_of(item.attrs, UNITS) or "")
         return (), ""
 
     def word(self, names: tuple[str, ...]) -> str | None:
         """Find a dataset of one text or number."""
         for item in self._datasets(names):
             if item.size == 1:
-                return str(_plain(item[()]))
+                return str(plain(item[()]))
         return None
 
     def _datasets(self, names: tuple[str, ...]) -> Iterator[h5py.Dataset]:
@@ -249,17 +254,11 @@ def _dark_windows(cube: h5py.Dataset) -> list[tuple[float, float]]:
     return found
 
 
-def _no_data(cube: h5py.Dataset) -> float | None:
-    """Read the no-data value from the attributes of a cube."""
-    value = _attribute(cube, NO_DATA)
-    return None if value is None or isinstance(value, str) else float(value)
-
-
 def _place(beside: _Beside) -> Georeference | None:
     """Read the place from a CF grid mapping, else from an ENVI map info that was kept."""
     mapping = beside.cube.attrs.get("grid_mapping")
-    item = beside.cube.parent.get(str(_plain(mapping))) if mapping is not None else None
-    facts = {} if item is None else {name: _plain(value) for name, value in item.attrs.items()}
+    item = beside.cube.parent.get(str(plain(mapping))) if mapping is not None else None
+    facts = {} if item is None else {name: plain(value) for name, value in item.attrs.items()}
     if "GeoTransform" in facts:
         return Georeference.from_grid_mapping(facts)
     info, code = beside.word(MAP_INFO), beside.word(EPSG)
@@ -287,32 +286,9 @@ def _of_map_info(info: str, code: str | None) -> Georeference | None:
     return Georeference((width, 0.0, left, 0.0, -height, top), wkt)
 
 
-def _attribute(item: h5py.Dataset, names: tuple[str, ...]) -> str | float | None:
-    """Read the first attribute of one of the names, whatever its case, that is one value."""
-    found = {name.lower(): value for name, value in item.attrs.items()}
-    return next((_plain(found[name]) for name in names if name in found), None)
-
-
-def _plain(value: Any) -> str | float | None:
-    """Turn a text or a number, also alone in an array, into Python's own; None for others."""
-    if isinstance(value, np.ndarray):
-        value = value.item() if value.size == 1 else None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, np.generic):
-        value = value.item()
-    return value if isinstance(value, str | int | float) else None
-
-
 def _numbers(value: Any) -> Vector:
     """Turn a vector into floats; empty if it is none."""
     try:
         return tuple(float(each) for each in np.ravel(value))
     except (TypeError, ValueError):
         return ()
-
-
-def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Keep attributes that are a text or a number."""
-    plain = {name: _plain(value) for name, value in attributes.items()}
-    return {name: str(value) for name, value in plain.items() if value is not None}

@@ -14,6 +14,15 @@ from numpy.typing import NDArray
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.arrays import Member, choose_cube
+from hsistream.readers.beside import (
+    QUALITY,
+    UNITS,
+    WAVELENGTHS,
+    WIDTHS,
+    no_data_value,
+    one_of,
+    texts,
+)
 from hsistream.readers.cube_source import (
     CubeSource,
     check_axes,
@@ -29,10 +38,6 @@ from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window
 
 ROOT_FILES = ("zarr.json", ".zgroup", ".zarray")
-WAVELENGTH_NAMES = ("wavelength", "wavelengths", "wavelength_nm", "wavelengths_nm")
-FWHM_NAMES = ("fwhm", "fwhm_nm")
-QUALITY_NAMES = ("good_wavelengths", "good_bands", "bbl")
-NO_DATA_NAMES = ("_FillValue", "missing_value", "nodata")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,9 +162,9 @@ def _open_array(
         array,
         axes,
         axis=_axis_beside(parent, bands, options, where),
-        no_data=_no_data(array.attrs),
+        no_data=no_data_value(array.attrs),
         georeference=None if parent is None else _place(parent, array),
-        attributes={"variable": array.path, **_texts(array.attrs)},
+        attributes={"variable": array.path, **texts(array.attrs)},
     )
     return CubeSource(header, path, array, axes, _mask(parent, header.shape))
 
@@ -188,10 +193,10 @@ def _axis_beside(
     """Read the spectral axis from the vectors beside an array."""
     if parent is None:
         return SpectralAxis()
-    wavelengths, attributes = _vector(parent, WAVELENGTH_NAMES)
-    fwhm, _ = _vector(parent, FWHM_NAMES)
-    quality, _ = _vector(parent, QUALITY_NAMES)
-    units = str(attributes.get("units", ""))
+    wavelengths, attributes = _vector(parent, WAVELENGTHS)
+    fwhm, _ = _vector(parent, WIDTHS)
+    quality, _ = _vector(parent, QUALITY)
+    units = str(one_of(attributes, UNITS) or "")
     return spectral_axis([BandFacts(wavelengths, fwhm, quality, units)], bands, options, where)
 
 
@@ -213,15 +218,6 @@ def _mask(parent: zarr.Group | None, shape: tuple[int, int]) -> zarr.Array[Any] 
     return item if fits and isinstance(item, zarr.Array) else None
 
 
-def _no_data(attributes: Mapping[str, Any]) -> float | None:
-    """Read the no-data value from CF attributes."""
-    for name in NO_DATA_NAMES:
-        value = attributes.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return None
-
-
 def _place(parent: zarr.Group, array: zarr.Array[Any]) -> Georeference | None:
     """Read the place from a CF grid mapping, else from ``spatial:`` attributes."""
     mapping = parent.get(str(array.attrs.get("grid_mapping", "spatial_ref")))
@@ -233,12 +229,3 @@ def _place(parent: zarr.Group, array: zarr.Array[Any]) -> Georeference | None:
         a, b, c, d, e, f = (float(str(value)) for value in transform[:6])
         return Georeference((a, b, c, d, e, f), str(parent.attrs.get("proj:wkt2", "")))
     return None
-
-
-def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Keep attributes that are a text or a number."""
-    return {
-        name: str(value)
-        for name, value in attributes.items()
-        if isinstance(value, str | float | int)
-    }
