@@ -159,6 +159,10 @@ class Crop(Protocol):
     def valid(self) -> NDArray[np.bool_]:
         """Pixels with data, (y, x)."""
 
+    @property
+    def origin(self) -> tuple[int, int]:
+        """First pixel (y, x) in its frame."""
+
 
 class CropPair(Protocol):
     """Two overlapping crops of one frame."""

@@ -191,17 +191,17 @@ class _Learner(WatchedLearner[Model]):
     def loss(self, sample: _Portion, target: None, key: tuple[int, int]) -> Tensor:
         """Error of the guessed noise of two views of every crop, and their contrast."""
         random = torch.Generator().manual_seed(seed_of(self._seed, DRAW_KEY, *key))
-        clean, known = self._views(sample, random)
+        (clean, known), starts = self._views(sample, random)
         early, index = _draw_steps(len(sample), random)
         error, last = self._error(self.network, (clean, known), index, random)
         weight = self._settings.contrast * min(1.0, key[0] / self._ramp)
         if not weight:
             return error
         first, second = self.network.contrast(last.float().permute(0, 3, 1, 2)).chunk(2)
-        place = torch.tensor([number for _, _, number in sample], device=first.device)[early]
+        apart = _apart_from_others(sample, starts, clean.shape[3])[early][:, early]
         chosen = early.to(first.device)
-        views = first[chosen], second[chosen]
-        return error + weight * nt_xent(*views, place, self._settings.contrast_temperature)
+        views = first[chosen], second[chosen], apart.to(first.device)
+        return error + weight * nt_xent(*views, self._settings.contrast_temperature)
 
     def inspect(self, average: nn.Module, mapped: Mapped) -> Inspection:
         """Choose the steps at which features are read, project these, and guess noise."""
@@ -226,8 +226,11 @@ class _Learner(WatchedLearner[Model]):
         clean, known = cut_squares(self._settings, self._standard, crops, corners, side)
         return clean.to(self._device), known.to(self._device)
 
-    def _views(self, sample: _Portion, random: torch.Generator) -> Squares:
-        """Cut two overlapping squares out of every crop, and turn each; all first ones first."""
+    def _views(self, sample: _Portion, random: torch.Generator) -> tuple[Squares, Tensor]:
+        """Cut two overlapping squares out of every crop, and turn each; all first ones first.
+
+        Their first pixels are (view of a crop, crop, axis), in the frame.
+        """
         crops = [(crop, frame) for crop, frame, _ in sample]
         extent = min(crops[0][0].valid.shape)
         side = _side(self._settings.crop_px, extent)
@@ -238,7 +241,9 @@ class _Learner(WatchedLearner[Model]):
         both = [*corners, *[(top, left) for top, left in others]]
         clean, known = self._squares([*crops, *crops], both, side)
         turns = torch.randint(TURNS, (len(both),), generator=random).tolist()
-        return _turned(clean, turns), _turned(known, turns)
+        origins = torch.tensor([crop.origin for crop, _ in crops])
+        starts = torch.tensor(both).reshape(2, len(crops), 2) + origins
+        return (_turned(clean, turns), _turned(known, turns)), starts
 
     def _error(
         self, model: Model, squares: Squares, index: Tensor, random: torch.Generator
@@ -334,6 +339,19 @@ def _draw_steps(places: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     early = torch.rand(places, generator=random) < 1 / 2
     drawn = torch.randint(half, (2, places), generator=random)
     return early, torch.where(early, drawn, drawn + half).flatten()
+
+
+def _apart_from_others(sample: _Portion, starts: Tensor, side: int) -> Tensor:
+    """Tell which places show no pixel in common, and are not of one pair, (place, place).
+
+    ``starts`` are the first pixels (view, place, axis) of their views.
+    """
+    views, count, _ = starts.shape
+    steps = (starts.flatten(0, 1)[:, None] - starts.flatten(0, 1)).abs()
+    meet = (steps < side).all(dim=2).view(views, count, views, count).any(dim=2).any(dim=0)
+    frame, pair = (torch.tensor([each[at] for each in sample]) for at in (1, 2))
+    near = meet & (frame[:, None] == frame)
+    return ~near & (pair[:, None] != pair)
 
 
 def _turned(squares: Tensor, turns: Sequence[int]) -> Tensor:

@@ -1,7 +1,7 @@
 """Contrast: two views of one place shall be alike, and unlike all views of other places.
 
-Crops that show the same pixels are no contrast to each other; those of neighbouring
-places belong to one group, and are left out where one is compared with the others.
+Views that show the same pixels are no contrast to each other: places whose views overlap
+are left out where one is compared with the others.
 
 References
 ----------
@@ -35,28 +35,27 @@ class ContrastHead(nn.Module):
         return fn.normalize(self.narrowed(wide), dim=1)
 
 
-def nt_xent(first: Tensor, second: Tensor, group: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding the other view of a pair among the views of other groups.
+def nt_xent(first: Tensor, second: Tensor, apart: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of finding the other view of a pair among the views of pairs apart.
 
     Parameters
     ----------
     first, second : (pair, value) Tensor
         Unit vectors of the two views.
-    group : (pair,) int64 Tensor
-        Pairs of one group show the same pixels, and are never compared.
+    apart : (pair, pair) bool Tensor
+        Whether two pairs show no pixel in common; others are never compared.
     temperature : float
         Cosines are divided by it.
 
     Returns
     -------
     () Tensor
-        Mean over both views of all pairs; 0 where there is no pair. A view without any
-        other group loses nothing.
+        Mean over both views of all pairs; 0 where there is no pair. A view with no other
+        pair apart from its own loses nothing.
     """
-    views, pairs = torch.cat([first, second]), len(group)
-    apart = (group[:, None] != group).repeat(2, 2)
-    partner = torch.eye(2 * pairs, dtype=torch.bool, device=group.device).roll(pairs, dims=0)
+    views, pairs = torch.cat([first, second]), len(first)
+    partner = torch.eye(2 * pairs, dtype=torch.bool, device=apart.device).roll(pairs, dims=0)
     cosines = views @ views.T / temperature
-    seen = cosines.masked_fill(~(apart | partner), -torch.inf)
+    seen = cosines.masked_fill(~(apart.repeat(2, 2) | partner), -torch.inf)
     wanted = torch.cat([cosines.diagonal(pairs), cosines.diagonal(-pairs)])
     return (seen.logsumexp(dim=1) - wanted).sum() / max(1, len(views))

@@ -35,6 +35,7 @@ class Square:
 
     spectra: NDArray[Any]
     valid: NDArray[np.bool_]
+    origin: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,10 +143,28 @@ def test_both_views_of_a_place_share_half_of_their_pixels() -> None:
     image = Image(spectra, np.ones((40, 40), np.bool_))
     learner, random = learner_of((image,), crop_px=8), torch.Generator().manual_seed(0)
     for _ in range(20):
-        clean, _ = learner._views(portion_of((image,)), random)
+        (clean, _), _ = learner._views(portion_of((image,)), random)
         first, second = (half[:, 0].flatten(1) for half in clean.chunk(2))
         for one, other in zip(first, second, strict=True):
             assert torch.isin(one, other).sum() >= 32
+
+
+def test_places_that_share_a_pixel_are_no_contrast_to_each_other() -> None:
+    rows, columns = np.mgrid[:40, :40]
+    spectra = np.stack([100 + 40 * rows + columns] * 8).astype(np.float64)
+    images = (Image(spectra, np.ones((40, 40), np.bool_)), Image(spectra + 5000, rows >= 0))
+    learner, random = learner_of(images, crop_px=8), torch.Generator().manual_seed(0)
+    portion = portion_of(images)
+    (clean, _), starts = learner._views(portion, random)
+    apart = diffcrn._apart_from_others(portion, starts, 8)
+    shown = clean[:, 0].reshape(2, len(portion), -1).swapaxes(0, 1).flatten(1)
+    found = set()
+    for one, other in product(range(len(portion)), repeat=2):
+        kept = portion[one][2] != portion[other][2]
+        kept &= portion[one][1] != portion[other][1] or not torch.isin(*shown[[one, other]]).any()
+        assert apart[one, other] == kept
+        found.add(kept)
+    assert found == {False, True}
 
 
 def test_views_of_a_place_are_in_one_half_of_the_steps() -> None:
