@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -23,6 +23,21 @@ from hsistream.tiles import Tile, TileGrid, Window
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a task finds all that it reads and puts all that it makes; it travels with tiles.
+
+    Two addresses are the same if run and fingerprint are. So what is read once per process
+    is kept by its address: a worker that outlives a run takes no table of another one, nor
+    of the same run as it was asked for before. The fingerprint stands for the scene as well,
+    but not for the place where it lies: nothing that is kept may depend on that.
+    """
+
+    scene: Scene = field(compare=False)
+    run: RunDirectory
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """All that a stage may know: what is asked, of what, where, and how to run it."""
 
@@ -35,6 +50,11 @@ class Context:
     client: Any
     notify: Notify
     fingerprint: str
+
+    @property
+    def address(self) -> Address:
+        """What the tasks of the stage carry."""
+        return Address(self.scene, self.run, self.fingerprint)
 
     def tiles(self, tile_px: int, halo: int = 0) -> list[Tile]:
         """Tiles of all frames, in order."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.graph.kernels import group_margins
-from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL, RunDirectory
+from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import encode as encode_stage
-from hsistream.stages import train as train_stage
 from hsistream.stages.assign import (
     NO_PROTOTYPE,
     PIXELS_AT_ONCE,
@@ -33,13 +31,7 @@ def run(context: Context) -> None:
     scene, settings = context.scene, context.config.encoder
     assert settings is not None, "the stream has this stage only with a network"
     RasterStore(context.run.index_uri).check_complete(scene.frames, INDEX)
-    task = partial(
-        label_tile,
-        scene=scene,
-        run=context.run,
-        softness=settings.softness,
-        fingerprint=context.fingerprint,
-    )
+    task = partial(label_tile, address=context.address, softness=settings.softness)
     label_tiles(context, task)
 
 
@@ -55,12 +47,10 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def label_tile(
-    tile: Tile, *, scene: Scene, run: RunDirectory, softness: float, fingerprint: str
-) -> Table:
+def label_tile(tile: Tile, *, address: Address, softness: float) -> Table:
     """Label one tile and count the pixels of every label."""
-    table = _load_lookup(run.table(CLUSTERS), fingerprint)
-    prototypes = load_prototypes(run.table(train_stage.TABLE), fingerprint)
+    table, prototypes = _load_lookup(address), load_prototypes(address)
+    scene, run = address.scene, address.run
     name = scene.frames[tile.frame].name
     index = RasterStore(run.index_uri).read(name, INDEX, tile.core)
     latents = RasterStore(run.latents_uri).read(name, LATENTS, tile.core, leading=1)
@@ -93,6 +83,6 @@ def cluster_margin(
 
 
 @lru_cache(maxsize=4)
-def _load_lookup(path: Path, fingerprint: str) -> NDArray[np.int64]:
+def _load_lookup(address: Address) -> NDArray[np.int64]:
     """Read the cluster of every prototype once per process."""
-    return np.asarray(read_table(path)["lookup"])
+    return np.asarray(read_table(address.run.table(CLUSTERS))["lookup"])
