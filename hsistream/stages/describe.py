@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.regions.representatives import choose_representatives, nearest_to_means
 from hsistream.regions.sums import RegionSums
-from hsistream.runs import LATENTS, SUPERPIXELS, RunDirectory
+from hsistream.runs import LATENTS, SUPERPIXELS
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import GraphSection
 from hsistream.stages import (
+    Address,
     Context,
     Needs,
     frame_thresholds,
@@ -59,13 +60,11 @@ def run(context: Context) -> None:
         write_table(context.run.table(reference_table.TABLE), make_reference(context))
     task = partial(
         describe_tile,
-        scene=scene,
-        run=context.run,
+        address=context.address,
         settings=config.graph,
         segment_px=config.segment.tile_px,
         seed=config.seed,
         thresholds=frame_thresholds(scene, config),
-        fingerprint=context.fingerprint,
     )
     tiles = context.tiles(config.segment.tile_px, config.segment.margin_px)
     ledger = context.work("describe", task, tiles, config.segment.tile_px)
@@ -107,23 +106,22 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def describe_tile(
     tile: Tile,
     *,
-    scene: Scene,
-    run: RunDirectory,
+    address: Address,
     settings: GraphSection,
     segment_px: int,
     seed: int,
     thresholds: tuple[float, ...],
-    fingerprint: str,
 ) -> Table:
     """Measure one tile: sums and nodes of the superpixels that it keeps, and their sample."""
-    reference, name = load_reference(run, fingerprint), scene.frames[tile.frame].name
-    window = tile.window(scene.frames[tile.frame].shape)
-    ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, window)
+    reference, scene = load_reference(address), address.scene
+    frame = scene.frames[tile.frame]
+    window = tile.window(frame.shape)
+    ids = RasterStore(address.run.superpixels_uri).read(frame.name, SUPERPIXELS, window)
     first = first_id(tile, scene, segment_px)
     mine = (ids >= first) & (ids < first + segment_px**2)
     row, column = (place + edge.start for place, edge in zip(np.nonzero(mine), window, strict=True))
     own = ids[mine] - first
-    features = window_features(tile.frame, window, scene, run, reference, mine)
+    features = window_features(tile.frame, window, address, reference, mine)
     sums = _sums(own, features)
     likely = nearest_to_means(own, features, sums, CANDIDATES)
     keys = place_keys(scene, tile.frame, row[likely], column[likely])

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, SUPERPIXELS, RunDirectory
+from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, SUPERPIXELS
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import TABLE as CLUSTERS
 from hsistream.stages.label import label_tiles, write_labels
@@ -33,16 +33,9 @@ class _Lookup:
 
 def run(context: Context) -> None:
     """Label all pixels."""
-    scene = context.scene
-    RasterStore(context.run.superpixels_uri).check_complete(scene.frames, SUPERPIXELS)
-    task = partial(
-        label_tile,
-        scene=scene,
-        run=context.run,
-        segment_px=context.config.segment.tile_px,
-        fingerprint=context.fingerprint,
-    )
-    label_tiles(context, task)
+    RasterStore(context.run.superpixels_uri).check_complete(context.scene.frames, SUPERPIXELS)
+    segment_px = context.config.segment.tile_px
+    label_tiles(context, partial(label_tile, address=context.address, segment_px=segment_px))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -57,11 +50,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def label_tile(
-    tile: Tile, *, scene: Scene, run: RunDirectory, segment_px: int, fingerprint: str
-) -> Table:
+def label_tile(tile: Tile, *, address: Address, segment_px: int) -> Table:
     """Label one tile and count the pixels of every label."""
-    table = _load(run, fingerprint)
+    table, scene, run = _load(address), address.scene, address.run
     name = scene.frames[tile.frame].name
     ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
     label = np.full(ids.shape, NO_LABEL, np.uint16)
@@ -73,9 +64,9 @@ def label_tile(
 
 
 @lru_cache(maxsize=4)
-def _load(run: RunDirectory, fingerprint: str) -> _Lookup:
-    """Read the labels of the superpixels once per process; the fingerprint tells runs apart."""
-    clusters = read_table(run.table(CLUSTERS))
+def _load(address: Address) -> _Lookup:
+    """Read the labels of the superpixels once per process."""
+    clusters = read_table(address.run.table(CLUSTERS))
     confidence = np.rint(clusters["margins"] * CONFIDENCE_STEPS).astype(np.uint8)
-    first = read_table(run.table(describe_stage.TABLE))["first"]
+    first = read_table(address.run.table(describe_stage.TABLE))["first"]
     return _Lookup(clusters["labels"], confidence, first, int(clusters["clusters"]))
