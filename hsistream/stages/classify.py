@@ -19,7 +19,7 @@ from hsistream.runs import (
 )
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import divide as divide_stage
 from hsistream.stages import label as label_stage
 from hsistream.stages.examine import judging_bytes
@@ -103,7 +103,7 @@ def classify_tile(
     if settings.probabilities:
         frame = scene.frames[tile.frame].name
         RasterStore(run.labels_uri).write(frame, PROBABILITY, tile.core, every)
-    return label_stage.write_labels(tile, scene, run, label, best, classes)
+    return label_stage.write_labels(tile, Address(scene, run, fingerprint), label, best, classes)
 
 
 def layers(names: tuple[str, ...], settings: ClassifySection) -> list[Layer]:

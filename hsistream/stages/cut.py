@@ -177,7 +177,7 @@ def _how(address: Address) -> Table:
 
 def _constants(address: Address) -> Constants:
     """Read the constants of the picture."""
-    return views_stage.load_constants(address.run, PICTURED, address.fingerprint).leading(CHANNELS)
+    return views_stage.load_constants(address, PICTURED).leading(CHANNELS)
 
 
 def _measure(context: Context) -> Table:

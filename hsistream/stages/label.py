@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import astuple
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from hsistream.runs import (
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
@@ -43,10 +42,9 @@ SEAMS = "seams"
 
 def run(context: Context) -> None:
     """Label all pixels."""
-    scene, run = context.scene, context.run
-    RasterStore(run.codes_uri).check_complete(scene.frames, count_stage.LAYER)
-    task = partial(label_tile, scene=scene, run=run, fingerprint=context.fingerprint)
-    label_tiles(context, task)
+    store = RasterStore(context.run.codes_uri)
+    store.check_complete(context.scene.frames, count_stage.LAYER)
+    label_tiles(context, partial(label_tile, address=context.address))
 
 
 def label_tiles(context: Context, task: TileFunction, halo: int = 0) -> None:
@@ -57,7 +55,7 @@ def label_tiles(context: Context, task: TileFunction, halo: int = 0) -> None:
     ledger = context.write("label", task, tiles, store, layers(clusters))
     table = collect(ledger, tiles, context.scene, clusters)
     if context.config.has_superpixels:
-        seams = measure_seams(context.run, context.scene, context.config.segment.tile_px)
+        seams = measure_seams(context.address, context.config.segment.tile_px)
         table[SEAMS] = np.asarray(astuple(seams))
     write_table(context.run.table(TABLE), table)
 
@@ -86,42 +84,35 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def label_tile(tile: Tile, *, scene: Scene, run: RunDirectory, fingerprint: str) -> Table:
+def label_tile(tile: Tile, *, address: Address) -> Table:
     """Label one tile by its codes, and count the pixels of every label."""
-    frame = scene.frames[tile.frame].name
-    codes = RasterStore(run.codes_uri).read(frame, count_stage.LAYER, tile.core, leading=1)
-    return label_codes(tile, codes, scene, run, fingerprint)
+    frame, store = address.scene.frames[tile.frame].name, RasterStore(address.run.codes_uri)
+    codes = store.read(frame, count_stage.LAYER, tile.core, leading=1)
+    return label_codes(tile, address, codes)
 
 
-def label_codes(
-    tile: Tile,
-    codes: NDArray[np.unsignedinteger],
-    scene: Scene,
-    run: RunDirectory,
-    fingerprint: str,
-) -> Table:
+def label_codes(tile: Tile, address: Address, codes: NDArray[np.unsignedinteger]) -> Table:
     """Label one tile of these codes (codebook, y, x), and count the pixels of every label."""
-    partition, starts = _load_partition(run.table(cluster_stage.TABLE), fingerprint)
+    partition, starts = _load_partition(address)
     valid = count_stage.has_code(codes)
     found, margin = label_pixels(valid_pixels(codes, valid), starts, partition)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
     label[valid] = found
     confidence[valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
-    return write_labels(tile, scene, run, label, confidence, len(partition.centres))
+    return write_labels(tile, address, label, confidence, len(partition.centres))
 
 
 def write_labels(
     tile: Tile,
-    scene: Scene,
-    run: RunDirectory,
+    address: Address,
     label: NDArray[np.uint16],
     confidence: NDArray[np.uint8],
     clusters: int,
 ) -> Table:
     """Write the core of a tile, and give its pixels per label and its part of the pictures."""
-    frame, step = scene.frames[tile.frame].name, picture_step(scene)
-    store = RasterStore(run.labels_uri)
+    frame, step = address.scene.frames[tile.frame].name, picture_step(address.scene)
+    store = RasterStore(address.run.labels_uri)
     store.write(frame, LABELS, tile.core, label)
     store.write(frame, CONFIDENCE, tile.core, confidence)
     return {
@@ -170,7 +161,7 @@ def collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> T
 
 
 @lru_cache(maxsize=4)
-def _load_partition(path: Path, fingerprint: str) -> tuple[Partition, NDArray[np.int64]]:
-    """Read the centres once per process; the fingerprint tells runs apart."""
-    table = read_table(path)
+def _load_partition(address: Address) -> tuple[Partition, NDArray[np.int64]]:
+    """Read the centres once per process."""
+    table = read_table(address.run.table(cluster_stage.TABLE))
     return Partition(table["coordinates"], table["centres"]), table["starts"]

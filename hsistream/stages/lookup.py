@@ -50,8 +50,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def label_tile(tile: Tile, *, address: Address, softness: float) -> Table:
     """Label one tile and count the pixels of every label."""
     table, prototypes = _load_lookup(address), load_prototypes(address)
-    scene, run = address.scene, address.run
-    name = scene.frames[tile.frame].name
+    run, name = address.run, address.scene.frames[tile.frame].name
     index = RasterStore(run.index_uri).read(name, INDEX, tile.core)
     latents = RasterStore(run.latents_uri).read(name, LATENTS, tile.core, leading=1)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
@@ -60,7 +59,7 @@ def label_tile(tile: Tile, *, address: Address, softness: float) -> Table:
     margin = cluster_margin(latents.reshape(len(latents), -1), table, prototypes)
     confidence = np.rint(np.tanh(margin / (2 * softness)) * CONFIDENCE_STEPS)
     confidence = np.where(known, confidence.reshape(known.shape), NO_CONFIDENCE).astype(np.uint8)
-    return write_labels(tile, scene, run, label, confidence, int(table.max()) + 1)
+    return write_labels(tile, address, label, confidence, int(table.max()) + 1)
 
 
 def cluster_margin(

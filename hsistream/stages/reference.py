@@ -101,10 +101,10 @@ def make_reference(context: Context) -> Table:
         spread = latents.std(axis=1, dtype=np.float64, ddof=min(1, latents.shape[1] - 1))
         features, source = _latent(latents, centre, spread), "latents"
     elif settings.scored:
-        constants = views_stage.load_constants(run, PICTURED, context.fingerprint)
+        constants = views_stage.load_constants(context.address, PICTURED)
         features, source = views_stage.reservoir_scores(table, constants), "scores"
     else:
-        constants = views_stage.load_constants(run, (), context.fingerprint)
+        constants = views_stage.load_constants(context.address, ())
         features, source = _spectral(table["spectra"].T, constants), "bands"
     rows = _chosen_rows(features.shape[1], settings.reference_pixels, config.seed)
     sample = np.ascontiguousarray(features[:, rows].T)
@@ -182,15 +182,15 @@ def _read(
     reference: Reference,
 ) -> Features:
     """Read the features of the known pixels of a window, (feature, pixel)."""
-    scene, run = address.scene, address.run
+    scene = address.scene
     if reference.source == "scores":
-        constants = views_stage.load_constants(run, PICTURED, address.fingerprint)
+        constants = views_stage.load_constants(address, PICTURED)
         return views_stage.window_scores(frame, window, known, scene, constants)[:, known]
     if reference.source == "bands":
-        constants = views_stage.load_constants(run, (), address.fingerprint)
+        constants = views_stage.load_constants(address, ())
         return _spectral(scene.read(frame, window)[:, known], constants)
     name = scene.frames[frame].name
-    latents = RasterStore(run.latents_uri).read(name, LATENTS, window, leading=1)
+    latents = RasterStore(address.run.latents_uri).read(name, LATENTS, window, leading=1)
     return _latent(latents[:, known].astype(np.float32), reference.centre, reference.spread)
 
 

@@ -52,15 +52,14 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 def label_tile(tile: Tile, *, address: Address, segment_px: int) -> Table:
     """Label one tile and count the pixels of every label."""
-    table, scene, run = _load(address), address.scene, address.run
-    name = scene.frames[tile.frame].name
-    ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
+    table, name = _load(address), address.scene.frames[tile.frame].name
+    ids = RasterStore(address.run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
     label = np.full(ids.shape, NO_LABEL, np.uint16)
     confidence = np.full(ids.shape, NO_CONFIDENCE, np.uint8)
     known = ids >= 0
     region = describe_stage.region_numbers(ids[known], table.first, segment_px)
     label[known], confidence[known] = table.labels[region], table.confidence[region]
-    return write_labels(tile, scene, run, label, confidence, table.clusters)
+    return write_labels(tile, address, label, confidence, table.clusters)
 
 
 @lru_cache(maxsize=4)

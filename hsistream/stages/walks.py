@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.clustering import TIME_FACTORS, cluster_often
-from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, walk_table
+from hsistream.stages import Address, Context, Needs, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.nodes import (
     mode_places,
@@ -96,7 +95,7 @@ def landmark_sizes(config: RunConfig) -> list[int]:
 
 
 @lru_cache(maxsize=4)
-def load_walks(run: RunDirectory, fingerprint: str) -> Walks:
-    """Read the codes of superpixels once per process; the fingerprint tells runs apart."""
-    table = read_table(run.table(TABLE))
+def load_walks(address: Address) -> Walks:
+    """Read the codes of superpixels once per process."""
+    table = read_table(address.run.table(TABLE))
     return Walks(table["codes"], table["first"], table["sizes"])
