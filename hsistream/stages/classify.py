@@ -38,20 +38,13 @@ from hsistream.tiles import Tile, size, within
 
 def run(context: Context) -> None:
     """Label all pixels."""
-    scene, settings = context.scene, asked(context.config)
+    settings = asked(context.config)
     names = class_names(context.run)
-    task = partial(
-        classify_tile,
-        scene=scene,
-        run=context.run,
-        settings=settings,
-        classes=len(names),
-        fingerprint=context.fingerprint,
-    )
+    task = partial(classify_tile, address=context.address, settings=settings, classes=len(names))
     tiles = context.tiles(context.tile_px)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(names, settings))
-    table = label_stage.collect(ledger, tiles, scene, len(names))
+    table = label_stage.collect(ledger, tiles, context.scene, len(names))
     write_table(context.run.table(label_stage.TABLE), table)
 
 
@@ -74,17 +67,11 @@ def class_names(run: RunDirectory) -> tuple[str, ...]:
 
 
 def classify_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    settings: ClassifySection,
-    classes: int,
-    fingerprint: str,
+    tile: Tile, *, address: Address, settings: ClassifySection, classes: int
 ) -> Table:
     """Label one tile, strip by strip, and count the pixels of every label."""
-    [judge] = load_judges(run, settings, (MAP,), fingerprint)
-    features = load_features(run, settings.features, fingerprint)
+    [judge] = load_judges(address, settings, (MAP,))
+    features, scene = load_features(address, settings.features), address.scene
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     best = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
     every = np.full(
@@ -102,8 +89,8 @@ def classify_tile(
                 every[:, *place][:, valid] = steps.T
     if settings.probabilities:
         frame = scene.frames[tile.frame].name
-        RasterStore(run.labels_uri).write(frame, PROBABILITY, tile.core, every)
-    return label_stage.write_labels(tile, Address(scene, run, fingerprint), label, best, classes)
+        RasterStore(address.run.labels_uri).write(frame, PROBABILITY, tile.core, every)
+    return label_stage.write_labels(tile, address, label, best, classes)
 
 
 def layers(names: tuple[str, ...], settings: ClassifySection) -> list[Layer]:
