@@ -20,7 +20,7 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import train as train_stage
-from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.pictures import assemble_frames, picture_step, sample
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, Window, grow, within
@@ -125,17 +125,14 @@ def _neighbours(index: NDArray[np.uint16], inner: Window, prototypes: int) -> ND
 
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
     """Add up the counts, and join the pictures."""
-    step, total = picture_step(scene), dict[str, Any]()
-    shown: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
+    total = dict[str, Any]()
+    shown: list[tuple[Tile, NDArray[Any]]] = []
     for tile, table in ledger.results(tiles):
         for name in ("usage", "neighbours"):
             total[name] = total.get(name, 0) + table[name]
-        shown.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    pictures = {
-        f"{INDEX}.{frame}": assemble(parts, scene.frames[frame].shape, step, NO_PROTOTYPE)
-        for frame, parts in shown.items()
-    }
-    return {**total, **pictures}
+        shown.append((tile, table["shown"]))
+    pictures = assemble_frames(shown, scene, picture_step(scene), NO_PROTOTYPE)
+    return {**total, **{f"{INDEX}.{frame}": picture for frame, picture in pictures.items()}}
 
 
 def _layer() -> Layer:

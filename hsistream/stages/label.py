@@ -27,12 +27,12 @@ from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
-from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.pictures import assemble_frames, picture_step, sample
 from hsistream.stages.seams import measure_seams, seam_bytes
 from hsistream.stages.statistics import valid_pixels
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
-from hsistream.tiles import Tile, Window, size
+from hsistream.tiles import Tile, size
 
 TABLE = "labels"
 
@@ -146,18 +146,16 @@ def layers(clusters: int) -> list[Layer]:
 
 def collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
     """Join pixel counts (frame, cluster) and the pictures of every frame."""
-    step = picture_step(scene)
     pixels = np.zeros((len(scene.frames), clusters), np.int64)
-    parts: dict[tuple[str, int], list[tuple[Window, NDArray[Any]]]] = {}
+    parts: dict[str, list[tuple[Tile, NDArray[Any]]]] = {LABELS: [], CONFIDENCE: []}
     for tile, table in ledger.results(tiles):
         pixels[tile.frame] += table["pixels"]
-        for layer in (LABELS, CONFIDENCE):
-            parts.setdefault((layer, tile.frame), []).append((tile.core, table[layer]))
-    pictures = {
-        f"{layer}.{frame}": assemble(found, scene.frames[frame].shape, step, 0)
-        for (layer, frame), found in parts.items()
-    }
-    return {"pixels": pixels, **pictures}
+        for layer, found in parts.items():
+            found.append((tile, table[layer]))
+    step = picture_step(scene)
+    pictures = {layer: assemble_frames(found, scene, step, 0) for layer, found in parts.items()}
+    named = {f"{layer}.{f}": pictures[layer][f] for f in pictures[LABELS] for layer in pictures}
+    return {"pixels": pixels, **named}
 
 
 @lru_cache(maxsize=4)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hsistream.scene.scene import Scene
 from hsistream.stages.fitting import Measured
-from hsistream.stages.pictures import assemble, picture_step
+from hsistream.stages.pictures import assemble_frames, picture_step
 from hsistream.stores.tables import Table
 from hsistream.tiles import Window, size
 
@@ -63,22 +63,13 @@ def join_reservoir(measured: Measured) -> Table:
 
 def join_valid_counts(measured: Measured, scene: Scene) -> Table:
     """Join the valid pixels of every storage chunk, (chunk row, chunk column), by frame number."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in measured.results():
-        parts.setdefault(tile.frame, []).append((tile.core, table["valid_per_chunk"]))
-    return {
-        f"valid_per_chunk.{frame}": assemble(found, scene.frames[frame].shape, scene.chunk_px, 0)
-        for frame, found in parts.items()
-    }
+    parts = ((tile, table["valid_per_chunk"]) for tile, table in measured.results())
+    counts = assemble_frames(parts, scene, scene.chunk_px, 0)
+    return {f"valid_per_chunk.{frame}": found for frame, found in counts.items()}
 
 
 def join_pictures(measured: Measured, scene: Scene) -> Table:
     """Join the three shown bands of every frame, (3, y, x), named by the frame's number."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in measured.results():
-        parts.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    step = picture_step(scene)
-    return {
-        str(frame): assemble(found, scene.frames[frame].shape, step, 0)
-        for frame, found in parts.items()
-    }
+    parts = ((tile, table["shown"]) for tile, table in measured.results())
+    pictures = assemble_frames(parts, scene, picture_step(scene), 0)
+    return {str(frame): picture for frame, picture in pictures.items()}

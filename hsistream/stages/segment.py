@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,11 @@ from hsistream.scene.scene import Scene
 from hsistream.sections import SegmentSection
 from hsistream.stages import Address, Context, Needs, largest_tile, scene_tiles
 from hsistream.stages.cut import Slots
-from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.pictures import assemble_frames, picture_step, sample
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, write_table
 from hsistream.superpixels.overlaps import NONE, settle
-from hsistream.tiles import Tile, TileGrid, Window, overlap, size, within
+from hsistream.tiles import Tile, TileGrid, overlap, size, within
 
 TABLE = "superpixels"
 
@@ -103,15 +102,9 @@ def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:
 
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
     """Join the pictures of the ids of superpixels."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in ledger.results(tiles):
-        parts.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    return {
-        f"{SUPERPIXELS}.{frame}": assemble(
-            found, scene.frames[frame].shape, picture_step(scene), NONE
-        )
-        for frame, found in parts.items()
-    }
+    parts = ((tile, table["shown"]) for tile, table in ledger.results(tiles))
+    pictures = assemble_frames(parts, scene, picture_step(scene), NONE)
+    return {f"{SUPERPIXELS}.{frame}": picture for frame, picture in pictures.items()}
 
 
 def _layer() -> Layer:
