@@ -173,3 +173,10 @@ def inside(places: Table, frame: int, window: Window) -> NDArray[np.bool_]:
         & (column >= columns.start)
         & (column < columns.stop)
     )
+
+
+def join_places(parts: Sequence[Table]) -> Table:
+    """Join places of several tiles, with all that is known of each, by frame, row and column."""
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
+    return {name: values[order] for name, values in joined.items()}

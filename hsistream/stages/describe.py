@@ -20,6 +20,7 @@ from hsistream.stages import (
     Context,
     Needs,
     frame_thresholds,
+    join_places,
     largest_tile,
     reservoir_pixels,
     scene_tiles,
@@ -164,23 +165,24 @@ def region_numbers(
 
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
     """Join nodes and reservoir, sorted by frame, row and column, and superpixels, by tile."""
-    parts, first = [], [0]
+    nodes, reservoir, regions, first = [], [], [], [0]
     for tile, table in ledger.results(tiles):
-        found = dict(table)
-        for name in ("region", "sampled"):
-            found[name] = table[name] + first[-1]
-        found["frame"] = np.full(len(table["row"]), tile.frame, np.int32)
-        found["sampled_frame"] = np.full(len(table["sampled"]), tile.frame, np.int32)
+        frame = np.full(len(table["row"]), tile.frame, np.int32)
+        found = table | {"frame": frame, "region": table["region"] + first[-1]}
+        nodes.append({name: found[name] for name in NODE_COLUMNS})
+        reservoir.append(
+            {
+                "frame": np.full(len(table["sampled"]), tile.frame, np.int32),
+                "row": table["sampled_row"],
+                "column": table["sampled_column"],
+                "region": table["sampled"] + first[-1],
+            }
+        )
+        regions.append({name: table[name] for name in ("count", "feature_sum")})
         first.append(first[-1] + len(table["count"]))
-        parts.append(found)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    of_nodes = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    at = ("sampled_column", "sampled_row", "sampled_frame")
-    of_reservoir = np.lexsort(tuple(joined[name] for name in at))
     return {
-        **{name: joined[name][of_nodes] for name in NODE_COLUMNS},
-        "count": joined["count"],
-        "feature_sum": joined["feature_sum"],
+        **join_places(nodes),
+        **{name: np.concatenate([each[name] for each in regions]) for name in regions[0]},
         "first": np.asarray(first),
-        "reservoir_region": joined["sampled"][of_reservoir],
+        "reservoir_region": join_places(reservoir)["region"],
     }

@@ -28,6 +28,7 @@ from hsistream.stages import (
     Context,
     Needs,
     frame_thresholds,
+    join_places,
     reservoir_pixels,
     scene_tiles,
 )
@@ -196,13 +197,11 @@ def _beyond(core: Window, window: Window, halo: int, side: int) -> list[tuple[in
 
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
     """Join the latents of the reservoir, sorted by frame, row and column."""
-    parts = [(tile.frame, table) for tile, table in ledger.results(tiles)]
-    places = [
-        np.stack([np.full_like(table["row"], frame), table["row"], table["column"]])
-        for frame, table in parts
+    parts = [
+        table | {"frame": np.full_like(table["row"], tile.frame)}
+        for tile, table in ledger.results(tiles)
     ]
-    order = np.lexsort(np.concatenate(places, axis=1)[::-1])
-    return {"reservoir": np.concatenate([table["latents"] for _, table in parts])[order]}
+    return {"reservoir": join_places(parts)["latents"]}
 
 
 @lru_cache(maxsize=2)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.scene.scene import Scene
+from hsistream.stages import join_places
 from hsistream.stages.fitting import Measured
 from hsistream.stages.pictures import assemble_frames, picture_step
 from hsistream.stores.tables import Table
@@ -50,15 +51,11 @@ def join_strips(parts: list[Table], scene: Scene) -> Table:
 
 def join_reservoir(measured: Measured) -> Table:
     """Join the reservoir of all tiles, sorted by frame, row and column."""
-    names = ("row", "column", "spectra")
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*names, "frame")}
+    parts = []
     for tile, table in measured.results():
-        for name in names:
-            parts[name].append(table[name])
-        parts["frame"].append(np.full(len(table["row"]), tile.frame, np.int32))
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
-    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    return {name: values[order] for name, values in joined.items()}
+        part = {name: table[name] for name in ("row", "column", "spectra")}
+        parts.append(part | {"frame": np.full(len(table["row"]), tile.frame, np.int32)})
+    return join_places(parts)
 
 
 def join_valid_counts(measured: Measured, scene: Scene) -> Table:

@@ -29,6 +29,7 @@ from hsistream.stages import (
     Context,
     Needs,
     frame_thresholds,
+    join_places,
     largest_tile,
     reservoir_pixels,
     scene_tiles,
@@ -290,8 +291,9 @@ def _project_all(
 
 def _collect(results: Iterator[tuple[Tile, Table]]) -> Table:
     """Join the reservoir's views, sorted by frame, row and column."""
-    parts = [table for _, table in results if int(table["pixels"])]
-    names = [name for name in parts[0] if name != "pixels"]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    return {name: values[order] for name, values in joined.items()}
+    parts = [
+        {name: values for name, values in table.items() if name != "pixels"}
+        for _, table in results
+        if int(table["pixels"])
+    ]
+    return join_places(parts)
