@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction, map_tiles
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import reservoir_thresholds
-from hsistream.stores.raster import GridFrame, Layer, RasterStore
+from hsistream.stores.raster import GridFrame, Layer, RasterStore, storage_chunk
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile, TileGrid, Window
 
@@ -160,6 +161,18 @@ def largest_tile(scene: Scene, tile_px: int) -> tuple[int, int]:
 def widest_tile(scene: Scene, tile_px: int) -> int:
     """Columns of the widest tile of a scene, px; it need not be the largest."""
     return min(tile_px, max(frame.shape[1] for frame in scene.frames))
+
+
+def stored_pixels(scene: Scene, tile_px: int) -> int:
+    """Pixels of the largest tile as it is stored, in whole chunks: narrow frames fill a part.
+
+    A chunk is read and written whole, so this bounds the memory of a task, and not the
+    size of its core; it is at most the square of the longest side.
+    """
+    chunk, most = storage_chunk(tile_px), min(tile_px, scene.longest_side)
+    return max(
+        prod(min(most, -(-edge // chunk) * chunk) for edge in frame.shape) for frame in scene.frames
+    )
 
 
 def inside(places: Table, frame: int, window: Window) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from hsistream.runs import (
 )
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Address, Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import divide as divide_stage
 from hsistream.stages import label as label_stage
 from hsistream.stages.examine import judging_bytes
@@ -51,7 +51,7 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     settings = asked(config)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     kept = settings.classes if settings.probabilities else 0
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),

@@ -23,7 +23,7 @@ from hsistream.runs import (
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction
 from hsistream.scene.scene import Scene
-from hsistream.stages import Address, Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
@@ -75,7 +75,7 @@ def seam_changes(run: RunDirectory) -> LabelChanges | None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     books = len(codebooks_stage.codebook_sizes(config)) * len(config.views.names)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"codes, and decoding": 4 * books * pixels, "labels": 24 * pixels},

@@ -11,7 +11,7 @@ from hsistream.config import RunConfig
 from hsistream.graph.kernels import group_margins
 from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL
 from hsistream.scene.scene import Scene
-from hsistream.stages import Address, Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import encode as encode_stage
 from hsistream.stages.assign import (
     NO_PROTOTYPE,
@@ -38,7 +38,7 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     latents = encode_stage.latent_count(scene, config)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"latents, and decoding": 8 * latents * pixels, "labels": 32 * pixels},

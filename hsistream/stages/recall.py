@@ -11,7 +11,7 @@ from hsistream.config import RunConfig
 from hsistream.runs import SUPERPIXELS
 from hsistream.scene.scene import Scene
 from hsistream.sections import ViewsSection
-from hsistream.stages import Address, Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import label as label_stage
 from hsistream.stages import views as views_stage
@@ -39,7 +39,7 @@ def run(context: Context) -> None:
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     sizes = codebooks_stage.landmark_sizes(config)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     code = 1 if max(sizes) < 256 else 2
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),

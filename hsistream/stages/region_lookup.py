@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, SUPERPIXELS
 from hsistream.scene.scene import Scene
-from hsistream.stages import Address, Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import TABLE as CLUSTERS
 from hsistream.stages.label import label_tiles, write_labels
@@ -40,7 +40,7 @@ def run(context: Context) -> None:
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     regions = config.segment.count(scene.valid_pixels)
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
