@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.clustering import TIME_FACTORS, cluster_often
-from hsistream.scene.scene import Scene
-from hsistream.stages import Address, Context, Needs, walk_table
+from hsistream.stages import Address, Context, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.nodes import (
     mode_places,
     node_settings,
     read_nodes,
     read_superpixels,
-    walk_bytes,
 )
 from hsistream.stages.walk_warnings import tell_of_walk
 from hsistream.stores.tables import Table, read_table, write_table
@@ -75,11 +73,6 @@ def run(context: Context) -> None:
         learnt = walk_table.to_table(found.walk, found.placements, settings)
         learnt["sizes"] = found.labels.max(axis=1) + 1
     write_table(context.run.table(walk_table.TABLE), learnt)
-
-
-def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
-    """Estimate what the stage needs."""
-    return Needs(tiles=0, task={}, driver=walk_bytes(scene, config))
 
 
 def book_sizes(config: RunConfig) -> list[int]:
