@@ -19,9 +19,8 @@ from hsistream.runs import (
 )
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
+from hsistream.stages import Address, Context, Needs, labelling, scene_tiles, stored_pixels
 from hsistream.stages import divide as divide_stage
-from hsistream.stages import label as label_stage
 from hsistream.stages.examine import judging_bytes
 from hsistream.stages.features import (
     asked,
@@ -44,8 +43,8 @@ def run(context: Context) -> None:
     tiles = context.tiles(context.tile_px)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(names, settings))
-    table = label_stage.collect(ledger, tiles, context.scene, len(names))
-    write_table(context.run.table(label_stage.TABLE), table)
+    table = labelling.collect(ledger, tiles, context.scene, len(names))
+    write_table(context.run.table(labelling.TABLE), table)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -90,12 +89,12 @@ def classify_tile(
     if settings.probabilities:
         frame = scene.frames[tile.frame].name
         RasterStore(address.run.labels_uri).write(frame, PROBABILITY, tile.core, every)
-    return label_stage.write_labels(tile, address, label, best, classes)
+    return labelling.write_labels(tile, address, label, best, classes)
 
 
 def layers(names: tuple[str, ...], settings: ClassifySection) -> list[Layer]:
     """Describe the store of labels, by the CF conventions."""
-    labels, confidence = label_stage.layers(len(names))
+    labels, confidence = labelling.layers(len(names))
     words = " ".join(re.sub(r"\W+", "_", name).strip("_") or "_" for name in names)
     attributes = {
         **labels.attributes,

@@ -20,7 +20,7 @@ from hsistream.stages.assign import (
     widened,
 )
 from hsistream.stages.cluster import TABLE as CLUSTERS
-from hsistream.stages.label import label_tiles, write_labels
+from hsistream.stages.labelling import label_tiles, write_labels
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table
 from hsistream.tiles import Tile, size

@@ -13,9 +13,9 @@ from hsistream.scene.scene import Scene
 from hsistream.sections import ViewsSection
 from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import codebooks as codebooks_stage
-from hsistream.stages import label as label_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.count import code_tile
+from hsistream.stages.labelling import label_codes, label_tiles
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
@@ -33,7 +33,7 @@ def run(context: Context) -> None:
         views=views,
         segment_px=context.config.segment.tile_px if context.config.has_superpixels else None,
     )
-    label_stage.label_tiles(context, task, views_stage.halo(views))
+    label_tiles(context, task, views_stage.halo(views))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -61,4 +61,4 @@ def label_tile(
     ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
     """
     codes, _ = code_tile(tile, address, views, segment_px)
-    return label_stage.label_codes(tile, address, codes)
+    return label_codes(tile, address, codes)

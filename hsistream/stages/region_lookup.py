@@ -14,7 +14,7 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import TABLE as CLUSTERS
-from hsistream.stages.label import label_tiles, write_labels
+from hsistream.stages.labelling import label_tiles, write_labels
 from hsistream.stages.seams import seam_bytes
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table

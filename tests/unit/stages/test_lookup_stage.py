@@ -25,7 +25,7 @@ from hsistream.stages import assign as assign_stage
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import NO_PROTOTYPE
-from hsistream.stages.label import TABLE, layers
+from hsistream.stages.labelling import TABLE, layers
 from hsistream.stages.lookup import cluster_margin, label_tile
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table, write_table

@@ -12,7 +12,7 @@ from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Address
 from hsistream.stages import seams as seams_stage
-from hsistream.stages.label import layers
+from hsistream.stages.labelling import layers
 from hsistream.stages.seams import measure_seams
 from hsistream.stores.raster import RasterStore
 from tests.strategies import whole
