@@ -30,6 +30,7 @@ from hsistream.methods.diffcrn_model import Model, make_model
 from hsistream.nn.principal import principal_map
 from hsistream.nn.spectral_angle import CANDIDATES
 from hsistream.sections import CtssfmSection
+from hsistream.stages import Address
 from hsistream.stages.train import load_encoder
 
 TRAININGS: Mapping[str, Mapping[str, Any]] = {
@@ -148,7 +149,7 @@ class Bench:
     def _raw(self) -> Any:
         """Make a run whose spectra are standardised."""
         run = self._classified("raw", "raw", [])
-        return few_labels.load_features(run, ("raw",), str(run.path))
+        return few_labels.load_features(Address(self.scene, run, ""), ("raw",))
 
     def _trained(self, title: str, settings: Mapping[str, Any]) -> Model:
         """Train a network, or read the one that was trained before."""

@@ -31,6 +31,7 @@ from hsistream.classifiers.base import Lesson
 from hsistream.classifiers.metrics import class_scores, confusion
 from hsistream.classifiers.splits import TEST, TRAIN, Labels, split
 from hsistream.sections import ClassifySection
+from hsistream.stages import Address
 from hsistream.stages.features import load_features, read_features
 from hsistream.stages.gather import cut_squares
 
@@ -116,7 +117,7 @@ def features(
         config = hs.RunConfig.make(method, settings=settings)
         run = classify(scene, config, scratch / f"{path.stem}-{title}")
         for every in wanted:
-            read = load_features(run, tuple(every), str(run.path))
+            read = load_features(Address(scene, run, ""), tuple(every))
             beside = "raw+" if len(every) > 1 else ""
             yield f"{beside}{title}", read_features(0, whole, 0, scene, read)
 

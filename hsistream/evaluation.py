@@ -23,7 +23,7 @@ from hsistream.report.scores import Contingency, Matching, Scores, score_table
 from hsistream.runs import LABELS, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import report
-from hsistream.stages.label import cluster_pixels
+from hsistream.stages.labelling import cluster_pixels
 from hsistream.stores.raster import RasterStore
 from hsistream.tiles import TileGrid
 

@@ -23,7 +23,7 @@ from hsistream.report.scores import Scores
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages.class_summary import classification_summary
-from hsistream.stages.label import cluster_pixels
+from hsistream.stages.labelling import cluster_pixels
 from hsistream.stages.report import seam_summary
 from hsistream.stages.statistics import brightness_advice
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,24 @@ from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction, map_tiles
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import reservoir_thresholds
-from hsistream.stores.raster import GridFrame, Layer, RasterStore
+from hsistream.stores.raster import GridFrame, Layer, RasterStore, storage_chunk
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile, TileGrid, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a task finds all that it reads and puts all that it makes; it travels with tiles.
+
+    Two addresses are the same if run and fingerprint are. So what is read once per process
+    is kept by its address: a worker that outlives a run takes no table of another one, nor
+    of the same run as it was asked for before. The fingerprint stands for the scene as well,
+    but not for the place where it lies: nothing that is kept may depend on that.
+    """
+
+    scene: Scene = field(compare=False)
+    run: RunDirectory
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,11 @@ class Context:
     client: Any
     notify: Notify
     fingerprint: str
+
+    @property
+    def address(self) -> Address:
+        """What the tasks of the stage carry."""
+        return Address(self.scene, self.run, self.fingerprint)
 
     def tiles(self, tile_px: int, halo: int = 0) -> list[Tile]:
         """Tiles of all frames, in order."""
@@ -142,6 +163,18 @@ def widest_tile(scene: Scene, tile_px: int) -> int:
     return min(tile_px, max(frame.shape[1] for frame in scene.frames))
 
 
+def stored_pixels(scene: Scene, tile_px: int) -> int:
+    """Pixels of the largest tile as it is stored, in whole chunks: narrow frames fill a part.
+
+    A chunk is read and written whole, so this bounds the memory of a task, and not the
+    size of its core; it is at most the square of the longest side.
+    """
+    chunk, most = storage_chunk(tile_px), min(tile_px, scene.longest_side)
+    return max(
+        prod(min(most, -(-edge // chunk) * chunk) for edge in frame.shape) for frame in scene.frames
+    )
+
+
 def inside(places: Table, frame: int, window: Window) -> NDArray[np.bool_]:
     """Tell which places, columns ``frame``, ``row`` and ``column`` (place,), lie in a window."""
     rows, columns = window
@@ -153,3 +186,10 @@ def inside(places: Table, frame: int, window: Window) -> NDArray[np.bool_]:
         & (column >= columns.start)
         & (column < columns.stop)
     )
+
+
+def join_places(parts: Sequence[Table]) -> Table:
+    """Join places of several tiles, with all that is known of each, by frame, row and column."""
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
+    return {name: values[order] for name, values in joined.items()}

@@ -7,7 +7,6 @@ numbers, so their sums do not depend on tiles or on their order.
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.consensus.codebooks import assign, stack_codebooks
-from hsistream.runs import INDEX, LATENTS, RunDirectory
+from hsistream.runs import INDEX, LATENTS
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import train as train_stage
-from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.pictures import assemble_frames, picture_step, sample
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, Window, grow, within
@@ -38,12 +37,7 @@ def run(context: Context) -> None:
     """Assign all pixels."""
     scene = context.scene
     RasterStore(context.run.latents_uri).check_complete(scene.frames, LATENTS)
-    task = partial(
-        assign_tile,
-        scene=scene,
-        run=context.run,
-        fingerprint=context.fingerprint,
-    )
+    task = partial(assign_tile, address=context.address)
     tiles = context.tiles(context.tile_px)
     store = RasterStore(context.run.index_uri)
     ledger = context.write("assign", task, tiles, store, [_layer()])
@@ -68,15 +62,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def assign_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    fingerprint: str,
-) -> Table:
+def assign_tile(tile: Tile, *, address: Address) -> Table:
     """Assign the pixels of one tile, and count those of its core and their neighbours."""
-    prototypes = load_prototypes(run.table(train_stage.TABLE), fingerprint)
+    prototypes, scene, run = load_prototypes(address), address.scene, address.run
     frame = scene.frames[tile.frame]
     window = grow(tile.core, 1, frame.shape)
     latents = RasterStore(run.latents_uri).read(frame.name, LATENTS, window, leading=1)
@@ -112,9 +100,9 @@ def widened(latents: NDArray[np.float16]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=4)
-def load_prototypes(path: Path, fingerprint: str) -> NDArray[np.float32]:
+def load_prototypes(address: Address) -> NDArray[np.float32]:
     """Read the unit prototypes (prototype, latent) once per process."""
-    prototypes = read_table(path)["prototypes"][-1]
+    prototypes = read_table(address.run.table(train_stage.TABLE))["prototypes"][-1]
     length = np.linalg.norm(prototypes, axis=1, keepdims=True)
     return np.asarray(prototypes / np.where(length > 0, length, 1), np.float32)
 
@@ -137,17 +125,14 @@ def _neighbours(index: NDArray[np.uint16], inner: Window, prototypes: int) -> ND
 
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
     """Add up the counts, and join the pictures."""
-    step, total = picture_step(scene), dict[str, Any]()
-    shown: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
+    total = dict[str, Any]()
+    shown: list[tuple[Tile, NDArray[Any]]] = []
     for tile, table in ledger.results(tiles):
         for name in ("usage", "neighbours"):
             total[name] = total.get(name, 0) + table[name]
-        shown.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    pictures = {
-        f"{INDEX}.{frame}": assemble(parts, scene.frames[frame].shape, step, NO_PROTOTYPE)
-        for frame, parts in shown.items()
-    }
-    return {**total, **pictures}
+        shown.append((tile, table["shown"]))
+    pictures = assemble_frames(shown, scene, picture_step(scene), NO_PROTOTYPE)
+    return {**total, **{f"{INDEX}.{frame}": picture for frame, picture in pictures.items()}}
 
 
 def _layer() -> Layer:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.new_frames import carry_on, label_regions
-from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, walk_table
+from hsistream.stages import Context, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages import walks as walks_stage
 from hsistream.stages.cluster import TABLE as CLUSTERS
 from hsistream.stages.diffuse import CENTRES, margins
-from hsistream.stages.nodes import read_nodes, read_superpixels, walk_bytes
+from hsistream.stages.nodes import read_nodes, read_superpixels
 from hsistream.stores.tables import Table, read_table, write_table
 
 NO_MODES = np.zeros((0, 3), np.int64)
@@ -51,11 +49,6 @@ def run_labels(context: Context) -> None:
             "modes": NO_MODES,
         },
     )
-
-
-def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
-    """Estimate what the stages need."""
-    return Needs(tiles=0, task={}, driver=walk_bytes(scene, config))
 
 
 def _labels(context: Context, described: Table) -> NDArray[np.int64]:

@@ -19,9 +19,8 @@ from hsistream.runs import (
 )
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, labelling, scene_tiles, stored_pixels
 from hsistream.stages import divide as divide_stage
-from hsistream.stages import label as label_stage
 from hsistream.stages.examine import judging_bytes
 from hsistream.stages.features import (
     asked,
@@ -38,27 +37,20 @@ from hsistream.tiles import Tile, size, within
 
 def run(context: Context) -> None:
     """Label all pixels."""
-    scene, settings = context.scene, asked(context.config)
+    settings = asked(context.config)
     names = class_names(context.run)
-    task = partial(
-        classify_tile,
-        scene=scene,
-        run=context.run,
-        settings=settings,
-        classes=len(names),
-        fingerprint=context.fingerprint,
-    )
+    task = partial(classify_tile, address=context.address, settings=settings, classes=len(names))
     tiles = context.tiles(context.tile_px)
     store = RasterStore(context.run.labels_uri)
     ledger = context.write("label", task, tiles, store, layers(names, settings))
-    table = label_stage.collect(ledger, tiles, scene, len(names))
-    write_table(context.run.table(label_stage.TABLE), table)
+    table = labelling.collect(ledger, tiles, context.scene, len(names))
+    write_table(context.run.table(labelling.TABLE), table)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     settings = asked(config)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     kept = settings.classes if settings.probabilities else 0
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
@@ -74,17 +66,11 @@ def class_names(run: RunDirectory) -> tuple[str, ...]:
 
 
 def classify_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    settings: ClassifySection,
-    classes: int,
-    fingerprint: str,
+    tile: Tile, *, address: Address, settings: ClassifySection, classes: int
 ) -> Table:
     """Label one tile, strip by strip, and count the pixels of every label."""
-    [judge] = load_judges(run, settings, (MAP,), fingerprint)
-    features = load_features(run, settings.features, fingerprint)
+    [judge] = load_judges(address, settings, (MAP,))
+    features, scene = load_features(address, settings.features), address.scene
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     best = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
     every = np.full(
@@ -102,13 +88,13 @@ def classify_tile(
                 every[:, *place][:, valid] = steps.T
     if settings.probabilities:
         frame = scene.frames[tile.frame].name
-        RasterStore(run.labels_uri).write(frame, PROBABILITY, tile.core, every)
-    return label_stage.write_labels(tile, scene, run, label, best, classes)
+        RasterStore(address.run.labels_uri).write(frame, PROBABILITY, tile.core, every)
+    return labelling.write_labels(tile, address, label, best, classes)
 
 
 def layers(names: tuple[str, ...], settings: ClassifySection) -> list[Layer]:
     """Describe the store of labels, by the CF conventions."""
-    labels, confidence = label_stage.layers(len(names))
+    labels, confidence = labelling.layers(len(names))
     words = " ".join(re.sub(r"\W+", "_", name).strip("_") or "_" for name in names)
     attributes = {
         **labels.attributes,

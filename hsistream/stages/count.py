@@ -7,7 +7,6 @@ smaller than the scene and the next pass needs nothing else.
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
 from hsistream.consensus.landmarks import count_landmarks
-from hsistream.runs import SUPERPIXELS, RunDirectory
+from hsistream.runs import SUPERPIXELS
 from hsistream.scene.scene import Scene
 from hsistream.sections import ViewsSection
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages import walks as walks_stage
@@ -34,7 +33,7 @@ LAYER = "codes"
 
 def run(context: Context) -> None:
     """Code all pixels and count."""
-    scene, config = context.scene, context.config
+    config = context.config
     views_stage.check_latents(context)
     codebooks = codebooks_stage.read_codebooks(
         context.run.table(codebooks_stage.TABLE), config.views.names
@@ -42,11 +41,9 @@ def run(context: Context) -> None:
     walks = _walks(context)
     task = partial(
         count_tile,
-        scene=scene,
-        run=context.run,
+        address=context.address,
         views=config.views,
         segment_px=config.segment.tile_px if walks else None,
-        fingerprint=context.fingerprint,
     )
     tiles = context.tiles(context.tile_px, views_stage.halo(config.views))
     store = RasterStore(context.run.codes_uri)
@@ -62,7 +59,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     sizes = codebooks_stage.landmark_sizes(config)
     books, landmarks = len(sizes), sum(sizes)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     code = 1 if max(sizes) < 256 else 2
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
@@ -77,50 +74,37 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 def count_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    views: ViewsSection,
-    fingerprint: str,
-    segment_px: int | None = None,
+    tile: Tile, *, address: Address, views: ViewsSection, segment_px: int | None = None
 ) -> Table:
     """Code the pixels of one tile, write the codes, return the counts of its landmarks.
 
     ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
     """
-    codes, starts = code_tile(
-        tile, scene=scene, run=run, views=views, fingerprint=fingerprint, segment_px=segment_px
-    )
-    RasterStore(run.codes_uri).write(scene.frames[tile.frame].name, LAYER, tile.core, codes)
+    codes, starts = code_tile(tile, address, views, segment_px)
+    name = address.scene.frames[tile.frame].name
+    RasterStore(address.run.codes_uri).write(name, LAYER, tile.core, codes)
     counts = count_landmarks(valid_pixels(codes, has_code(codes)), starts)
     present = np.flatnonzero(counts.diagonal())
     return {"landmarks": present, "counts": counts[np.ix_(present, present)]}
 
 
 def code_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    views: ViewsSection,
-    fingerprint: str,
-    segment_px: int | None = None,
+    tile: Tile, address: Address, views: ViewsSection, segment_px: int | None
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """Code the pixels of one tile, (codebook, y, x), and tell the first landmark of each codebook.
 
     A pixel without data has the largest value of the type of the codes.
     """
-    constants = views_stage.load_constants(run, views.spectral, fingerprint)
-    codebooks = _load_codebooks(run.table(codebooks_stage.TABLE), views.names, fingerprint)
-    walks = walks_stage.load_walks(run, fingerprint) if segment_px else None
+    scene, codebooks = address.scene, _load_codebooks(address, views.names)
+    constants = views_stage.load_constants(address, views.spectral)
+    walks = walks_stage.load_walks(address) if segment_px else None
     starts = codebooks_stage.landmark_starts(codebooks, walks)
     dtype, name = codes_dtype(starts), scene.frames[tile.frame].name
     none = np.iinfo(dtype).max
     valid = scene.valid(tile.frame, tile.core)
     codes = np.full((len(starts) - 1, *size(tile.core)), none, dtype)
     if walks and segment_px:
-        ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
+        ids = RasterStore(address.run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
         codes[-len(walks.codes) :, valid] = walks.of_pixels(ids[valid], segment_px)
     if valid.any():
         place = _places(codebooks)
@@ -146,13 +130,13 @@ def _walks(context: Context) -> Walks | None:
     if context.config.cluster.head != "joint":
         return None
     RasterStore(context.run.superpixels_uri).check_complete(context.scene.frames, SUPERPIXELS)
-    return walks_stage.load_walks(context.run, context.fingerprint)
+    return walks_stage.load_walks(context.address)
 
 
 @lru_cache(maxsize=4)
-def _load_codebooks(path: Path, names: tuple[str, ...], fingerprint: str) -> tuple[Codebooks, ...]:
-    """Read the codebooks once per process; the fingerprint tells runs apart."""
-    return codebooks_stage.read_codebooks(path, names)
+def _load_codebooks(address: Address, names: tuple[str, ...]) -> tuple[Codebooks, ...]:
+    """Read the codebooks once per process."""
+    return codebooks_stage.read_codebooks(address.run.table(codebooks_stage.TABLE), names)
 
 
 def _places(codebooks: tuple[Codebooks, ...]) -> dict[str, tuple[Codebooks, slice]]:

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import CUTS, RunDirectory
+from hsistream.runs import CUTS
 from hsistream.scene.scene import Scene
 from hsistream.sections import SegmentSection
-from hsistream.stages import Context, Needs, largest_tile, reservoir_pixels, scene_tiles
+from hsistream.stages import Address, Context, Needs, largest_tile, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.statistics import Constants
@@ -103,13 +103,7 @@ def run(context: Context) -> None:
     scene, slots = context.scene, Slots.of(context.config.segment)
     if context.config.learnt is None:
         write_table(context.run.table(TABLE), _measure(context))
-    task = partial(
-        cut_tile,
-        scene=scene,
-        run=context.run,
-        settings=context.config.segment,
-        fingerprint=context.fingerprint,
-    )
+    task = partial(cut_tile, address=context.address, settings=context.config.segment)
     tiles, store = slots.tiles(scene), RasterStore(context.run.cuts_uri)
     context.write("cut", task, tiles, store, [_layer()], slots.side_px, slots.frames(scene))
 
@@ -134,38 +128,27 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def cut_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    settings: SegmentSection,
-    fingerprint: str,
-) -> Table:
+def cut_tile(tile: Tile, *, address: Address, settings: SegmentSection) -> Table:
     """Cut one tile and its margin, and write the superpixels that are its own to its slot."""
-    slots, frame = Slots.of(settings), scene.frames[tile.frame]
+    slots, frame = Slots.of(settings), address.scene.frames[tile.frame]
     window = tile.window(frame.shape)
-    kept = _cut(tile, window, scene, run, settings, fingerprint)
+    kept = _cut(tile, window, address, settings)
     whole = np.full((slots.side_px, slots.side_px), NONE, np.int32)
     whole[within(slots.place(window, tile), slots.slot(tile))] = kept
-    RasterStore(run.cuts_uri).write(frame.name, CUTS, slots.slot(tile), whole)
+    RasterStore(address.run.cuts_uri).write(frame.name, CUTS, slots.slot(tile), whole)
     return {}
 
 
 def _cut(
-    tile: Tile,
-    window: Window,
-    scene: Scene,
-    run: RunDirectory,
-    settings: SegmentSection,
-    fingerprint: str,
+    tile: Tile, window: Window, address: Address, settings: SegmentSection
 ) -> NDArray[np.int32]:
     """Cut the window (y, x) of a tile, and keep its own superpixels."""
+    scene = address.scene
     valid = scene.valid(tile.frame, window)
     if not valid.any():
         return np.full(valid.shape, NONE, np.int32)
-    how = _how(run, fingerprint)
-    image = _picture(tile.frame, window, valid, scene, run, fingerprint)
+    how = _how(address)
+    image = _picture(tile.frame, window, valid, address)
     wanted = int(how["superpixels"]) * int(valid.sum()) / int(how["pixels"])
     index = load_segmenter(settings.name)(
         image, max(1, round(wanted)), valid=valid, **settings.options()
@@ -178,33 +161,28 @@ def _cut(
 
 
 def _picture(
-    frame: int,
-    window: Window,
-    valid: NDArray[np.bool_],
-    scene: Scene,
-    run: RunDirectory,
-    fingerprint: str,
+    frame: int, window: Window, valid: NDArray[np.bool_], address: Address
 ) -> NDArray[np.uint8]:
     """Make the picture (channel, y, x) of a window that is cut."""
-    how, constants = _how(run, fingerprint), _constants(run, fingerprint)
-    scores = views_stage.window_scores(frame, window, valid, scene, constants)
+    how, constants = _how(address), _constants(address)
+    scores = views_stage.window_scores(frame, window, valid, address.scene, constants)
     return eight_bit(scores, how["low"], how["high"])
 
 
 @lru_cache(maxsize=4)
-def _how(run: RunDirectory, fingerprint: str) -> Table:
-    """Read how frames are cut once per process; the fingerprint tells runs apart."""
-    return read_table(run.table(TABLE))
+def _how(address: Address) -> Table:
+    """Read how frames are cut once per process."""
+    return read_table(address.run.table(TABLE))
 
 
-def _constants(run: RunDirectory, fingerprint: str) -> Constants:
+def _constants(address: Address) -> Constants:
     """Read the constants of the picture."""
-    return views_stage.load_constants(run, PICTURED, fingerprint).leading(CHANNELS)
+    return views_stage.load_constants(address, PICTURED).leading(CHANNELS)
 
 
 def _measure(context: Context) -> Table:
     """Find the range of each channel in the reservoir, which is all pixels of a small scene."""
-    constants = _constants(context.run, context.fingerprint)
+    constants = _constants(context.address)
     table = read_table(context.run.table(statistics_stage.RESERVOIR))
     scores = views_stage.reservoir_scores(table, constants)
     pixels = context.scene.valid_pixels

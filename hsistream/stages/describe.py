@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.regions.representatives import choose_representatives, nearest_to_means
 from hsistream.regions.sums import RegionSums
-from hsistream.runs import LATENTS, SUPERPIXELS, RunDirectory
+from hsistream.runs import LATENTS, SUPERPIXELS
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import GraphSection
 from hsistream.stages import (
+    Address,
     Context,
     Needs,
     frame_thresholds,
+    join_places,
     largest_tile,
     reservoir_pixels,
     scene_tiles,
@@ -59,13 +61,11 @@ def run(context: Context) -> None:
         write_table(context.run.table(reference_table.TABLE), make_reference(context))
     task = partial(
         describe_tile,
-        scene=scene,
-        run=context.run,
+        address=context.address,
         settings=config.graph,
         segment_px=config.segment.tile_px,
         seed=config.seed,
         thresholds=frame_thresholds(scene, config),
-        fingerprint=context.fingerprint,
     )
     tiles = context.tiles(config.segment.tile_px, config.segment.margin_px)
     ledger = context.work("describe", task, tiles, config.segment.tile_px)
@@ -107,23 +107,22 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def describe_tile(
     tile: Tile,
     *,
-    scene: Scene,
-    run: RunDirectory,
+    address: Address,
     settings: GraphSection,
     segment_px: int,
     seed: int,
     thresholds: tuple[float, ...],
-    fingerprint: str,
 ) -> Table:
     """Measure one tile: sums and nodes of the superpixels that it keeps, and their sample."""
-    reference, name = load_reference(run, fingerprint), scene.frames[tile.frame].name
-    window = tile.window(scene.frames[tile.frame].shape)
-    ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, window)
+    reference, scene = load_reference(address), address.scene
+    frame = scene.frames[tile.frame]
+    window = tile.window(frame.shape)
+    ids = RasterStore(address.run.superpixels_uri).read(frame.name, SUPERPIXELS, window)
     first = first_id(tile, scene, segment_px)
     mine = (ids >= first) & (ids < first + segment_px**2)
     row, column = (place + edge.start for place, edge in zip(np.nonzero(mine), window, strict=True))
     own = ids[mine] - first
-    features = window_features(tile.frame, window, scene, run, reference, mine)
+    features = window_features(tile.frame, window, address, reference, mine)
     sums = _sums(own, features)
     likely = nearest_to_means(own, features, sums, CANDIDATES)
     keys = place_keys(scene, tile.frame, row[likely], column[likely])
@@ -166,23 +165,24 @@ def region_numbers(
 
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
     """Join nodes and reservoir, sorted by frame, row and column, and superpixels, by tile."""
-    parts, first = [], [0]
+    nodes, reservoir, regions, first = [], [], [], [0]
     for tile, table in ledger.results(tiles):
-        found = dict(table)
-        for name in ("region", "sampled"):
-            found[name] = table[name] + first[-1]
-        found["frame"] = np.full(len(table["row"]), tile.frame, np.int32)
-        found["sampled_frame"] = np.full(len(table["sampled"]), tile.frame, np.int32)
+        frame = np.full(len(table["row"]), tile.frame, np.int32)
+        found = table | {"frame": frame, "region": table["region"] + first[-1]}
+        nodes.append({name: found[name] for name in NODE_COLUMNS})
+        reservoir.append(
+            {
+                "frame": np.full(len(table["sampled"]), tile.frame, np.int32),
+                "row": table["sampled_row"],
+                "column": table["sampled_column"],
+                "region": table["sampled"] + first[-1],
+            }
+        )
+        regions.append({name: table[name] for name in ("count", "feature_sum")})
         first.append(first[-1] + len(table["count"]))
-        parts.append(found)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    of_nodes = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    at = ("sampled_column", "sampled_row", "sampled_frame")
-    of_reservoir = np.lexsort(tuple(joined[name] for name in at))
     return {
-        **{name: joined[name][of_nodes] for name in NODE_COLUMNS},
-        "count": joined["count"],
-        "feature_sum": joined["feature_sum"],
+        **join_places(nodes),
+        **{name: np.concatenate([each[name] for each in regions]) for name in regions[0]},
         "first": np.asarray(first),
-        "reservoir_region": joined["sampled"][of_reservoir],
+        "reservoir_region": join_places(reservoir)["region"],
     }

@@ -7,12 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.clustering import NodeClustering, cluster_nodes
 from hsistream.graph.nodes import Superpixels
-from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, walk_table
+from hsistream.stages import Context, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import SHOWN_EIGENVALUES, TABLE, warn_of_few
 from hsistream.stages.nodes import (
@@ -20,7 +18,6 @@ from hsistream.stages.nodes import (
     node_settings,
     read_nodes,
     read_superpixels,
-    walk_bytes,
 )
 from hsistream.stages.walk_warnings import tell_of_walk
 from hsistream.stores.tables import Table, read_table, write_table
@@ -49,11 +46,6 @@ def run(context: Context) -> None:
         centres = cluster_means(superpixels, found.labels)
         learnt = walk_table.to_table(found.walk, found.placements, settings) | {CENTRES: centres}
     write_table(context.run.table(walk_table.TABLE), learnt)
-
-
-def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
-    """Estimate what the stage needs."""
-    return Needs(tiles=0, task={}, driver=walk_bytes(scene, config))
 
 
 def cluster_means(superpixels: Superpixels, labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -13,10 +13,9 @@ from hsistream.errors import ConfigError
 from hsistream.events import StageStarted, Warned
 from hsistream.readers.label_sources import read_labelled
 from hsistream.readers.labelled import Labelled, LabelOptions
-from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Context, Needs
+from hsistream.stages import Address, Context, Needs
 from hsistream.stages.features import asked, seen_px
 from hsistream.stores.tables import Table, read_table, write_table
 
@@ -55,9 +54,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 @lru_cache(maxsize=2)
-def load_places(run: RunDirectory, fingerprint: str) -> Table:
-    """Read the labelled pixels once per process; the fingerprint tells runs apart."""
-    return read_table(run.table(TABLE))
+def load_places(address: Address) -> Table:
+    """Read the labelled pixels once per process."""
+    return read_table(address.run.table(TABLE))
 
 
 def options_of(settings: ClassifySection) -> LabelOptions:

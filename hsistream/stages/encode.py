@@ -18,15 +18,17 @@ from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
 from hsistream.methods.base import SQUARE_PX, Encoder, Place
 from hsistream.network_sections import EncoderSection
-from hsistream.runs import LATENTS, RunDirectory
+from hsistream.runs import LATENTS
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.stages import (
+    Address,
     Context,
     Needs,
     frame_thresholds,
+    join_places,
     reservoir_pixels,
     scene_tiles,
 )
@@ -47,17 +49,15 @@ def run(context: Context) -> None:
     scene, settings = context.scene, context.config.encoder
     assert settings is not None, "the stream has this stage only with a network"
     device = choose_device(context.execution.device)
-    encoder = _load(settings, context.run, device, context.fingerprint)
+    encoder = _load(context.address, settings, device)
     task = partial(
         encode_tile,
-        scene=scene,
-        run=context.run,
+        address=context.address,
         settings=settings,
         device=device,
         side_px=min(encoder.square_px, context.tile_px),
         seed=context.config.seed,
         thresholds=frame_thresholds(scene, context.config),
-        fingerprint=context.fingerprint,
     )
     tiles = context.tiles(context.tile_px, reading_halo(encoder))
     store = RasterStore(context.run.latents_uri)
@@ -94,17 +94,15 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def encode_tile(
     tile: Tile,
     *,
-    scene: Scene,
-    run: RunDirectory,
+    address: Address,
     settings: EncoderSection,
     device: str,
     side_px: int,
     seed: int,
     thresholds: tuple[float, ...],
-    fingerprint: str,
 ) -> Table:
     """Encode one tile, NaN where there is no data, and give the latents of the reservoir."""
-    encoder = _load(settings, run, device, fingerprint)
+    encoder, scene = _load(address, settings, device), address.scene
     frame = scene.frames[tile.frame]
     window = tile.window(frame.shape)
     valid = scene.valid(tile.frame, window)
@@ -115,7 +113,7 @@ def encode_tile(
         latents[:, ~inner] = np.nan
     else:
         latents = np.full((encoder.latent_size, *inner.shape), np.nan, np.float16)
-    RasterStore(run.latents_uri).write(frame.name, LATENTS, tile.core, latents)
+    RasterStore(address.run.latents_uri).write(frame.name, LATENTS, tile.core, latents)
     chosen = inner & in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
     row, column = np.nonzero(chosen)
     return {
@@ -199,19 +197,17 @@ def _beyond(core: Window, window: Window, halo: int, side: int) -> list[tuple[in
 
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
     """Join the latents of the reservoir, sorted by frame, row and column."""
-    parts = [(tile.frame, table) for tile, table in ledger.results(tiles)]
-    places = [
-        np.stack([np.full_like(table["row"], frame), table["row"], table["column"]])
-        for frame, table in parts
+    parts = [
+        table | {"frame": np.full_like(table["row"], tile.frame)}
+        for tile, table in ledger.results(tiles)
     ]
-    order = np.lexsort(np.concatenate(places, axis=1)[::-1])
-    return {"reservoir": np.concatenate([table["latents"] for _, table in parts])[order]}
+    return {"reservoir": join_places(parts)["latents"]}
 
 
 @lru_cache(maxsize=2)
-def _load(settings: EncoderSection, run: RunDirectory, device: str, fingerprint: str) -> Encoder:
-    """Read the network once per process; the fingerprint tells runs apart."""
-    return train_stage.load_encoder(settings, run, device)
+def _load(address: Address, settings: EncoderSection, device: str) -> Encoder:
+    """Read the network once per process."""
+    return train_stage.load_encoder(settings, address.run, device)
 
 
 def _layer(latents: int) -> Layer:

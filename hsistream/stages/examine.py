@@ -12,10 +12,9 @@ from hsistream.classifiers import load_classifier
 from hsistream.classifiers.metrics import confusion
 from hsistream.classifiers.splits import TEST
 from hsistream.config import RunConfig
-from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Context, Needs, inside, largest_tile, scene_tiles
+from hsistream.stages import Address, Context, Needs, inside, largest_tile, scene_tiles
 from hsistream.stages import divide as divide_stage
 from hsistream.stages.divide import load_places
 from hsistream.stages.features import (
@@ -44,13 +43,7 @@ def run(context: Context) -> None:
     settings = asked(context.config)
     places = read_table(context.run.table(divide_stage.TABLE))
     tiles = tiles_of(context, places, (places["roles"] == TEST).any(axis=0))
-    task = partial(
-        examine_tile,
-        scene=context.scene,
-        run=context.run,
-        settings=settings,
-        fingerprint=context.fingerprint,
-    )
+    task = partial(examine_tile, address=context.address, settings=settings)
     ledger = context.work("examine", task, tiles, context.tile_px)
     write_table(context.run.table(TABLE), _sum(ledger.results(tiles), settings, places))
 
@@ -74,14 +67,12 @@ def judging_bytes(scene: Scene, config: RunConfig, tile_px: int) -> dict[str, in
     return {**strip_bytes(scene, config, tile_px), "logits and probabilities": judged}
 
 
-def examine_tile(
-    tile: Tile, *, scene: Scene, run: RunDirectory, settings: ClassifySection, fingerprint: str
-) -> Table:
+def examine_tile(tile: Tile, *, address: Address, settings: ClassifySection) -> Table:
     """Count, for each split, what was said of the pixels of its test in one tile."""
-    places = load_places(run, fingerprint)
+    places, scene = load_places(address), address.scene
     names = tuple(str(split) for split in range(settings.splits))
-    judges = load_judges(run, settings, names, fingerprint)
-    features = load_features(run, settings.features, fingerprint)
+    judges = load_judges(address, settings, names)
+    features = load_features(address, settings.features)
     reach, classes = reach_of(settings), len(places["names"])
     found = _nothing(settings.splits, classes)
     tested = inside(places, tile.frame, tile.core) & (places["roles"] == TEST).any(axis=0)

@@ -20,7 +20,7 @@ from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection, FeatureName
-from hsistream.stages import largest_tile
+from hsistream.stages import Address, largest_tile
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages.encode import latent_count
 from hsistream.stages.statistics import Constants
@@ -59,8 +59,9 @@ class Features:
 
 
 @lru_cache(maxsize=2)
-def load_features(run: RunDirectory, names: tuple[FeatureName, ...], fingerprint: str) -> Features:
-    """Read what features are made by, once per process; the fingerprint tells runs apart."""
+def load_features(address: Address, names: tuple[FeatureName, ...]) -> Features:
+    """Read what features are made by, once per process."""
+    run = address.run
     known = statistics_stage.from_table(read_table(run.table(statistics_stage.TABLE)))
     used = known.only({PROJECTION_OF[name] for name in names if name in PROJECTION_OF})
     if RAW in names:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import LATENTS, RunDirectory
+from hsistream.runs import LATENTS
 from hsistream.scene.scene import Scene
 from hsistream.sections import FeatureName
-from hsistream.stages import Context, Needs, inside, scene_tiles
+from hsistream.stages import Address, Context, Needs, inside, scene_tiles
 from hsistream.stages import divide as divide_stage
 from hsistream.stages.divide import load_places
 from hsistream.stages.features import (
@@ -39,11 +39,9 @@ def run(context: Context) -> None:
     tiles = tiles_of(context, places, places["learnt"])
     task = partial(
         gather_tile,
-        scene=scene,
-        run=context.run,
+        address=context.address,
         names=settings.features,
         reach=reach_of(settings),
-        fingerprint=context.fingerprint,
     )
     ledger = context.work("gather", task, tiles, context.tile_px)
     parts = [table for _, table in ledger.results(tiles)]
@@ -73,17 +71,10 @@ def lesson_bytes(scene: Scene, config: RunConfig) -> int:
 
 
 def gather_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    names: tuple[FeatureName, ...],
-    reach: int,
-    fingerprint: str,
+    tile: Tile, *, address: Address, names: tuple[FeatureName, ...], reach: int
 ) -> Table:
     """Cut the squares around the pixels of one tile that are learnt from."""
-    table = load_places(run, fingerprint)
-    features = load_features(run, names, fingerprint)
+    table, features, scene = load_places(address), load_features(address, names), address.scene
     own = inside(table, tile.frame, tile.core) & table["learnt"]
     pixels, squares = [], []
     for strip in tile_strips(scene, tile.core):

@@ -2,82 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
 
 from hsistream.config import RunConfig
-from hsistream.consensus.landmarks import Partition, label_pixels
-from hsistream.regions.seams import LabelChanges
-from hsistream.runs import (
-    CONFIDENCE,
-    CONFIDENCE_STEPS,
-    LABELS,
-    NO_CONFIDENCE,
-    NO_LABEL,
-    RunDirectory,
-)
-from hsistream.runtime.ledger import Ledger
-from hsistream.runtime.map_tiles import TileFunction
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, scene_tiles
-from hsistream.stages import cluster as cluster_stage
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
-from hsistream.stages.pictures import assemble, picture_step, sample
-from hsistream.stages.seams import measure_seams, seam_bytes
-from hsistream.stages.statistics import valid_pixels
-from hsistream.stores.raster import Layer, RasterStore
-from hsistream.stores.tables import Table, read_table, write_table
-from hsistream.tiles import Tile, Window, size
-
-TABLE = "labels"
-
-SEAMS = "seams"
-"""Fields of the label changes at the seams of superpixels."""
+from hsistream.stages.labelling import label_codes, label_tiles
+from hsistream.stages.seams import seam_bytes
+from hsistream.stores.raster import RasterStore
+from hsistream.stores.tables import Table
+from hsistream.tiles import Tile
 
 
 def run(context: Context) -> None:
     """Label all pixels."""
-    scene, run = context.scene, context.run
-    RasterStore(run.codes_uri).check_complete(scene.frames, count_stage.LAYER)
-    task = partial(label_tile, scene=scene, run=run, fingerprint=context.fingerprint)
-    label_tiles(context, task)
-
-
-def label_tiles(context: Context, task: TileFunction, halo: int = 0) -> None:
-    """Label all tiles by a task that returns what :func:`write_labels` does."""
-    clusters = int(read_table(context.run.table(cluster_stage.TABLE))["clusters"])
-    tiles = context.tiles(context.tile_px, halo)
-    store = RasterStore(context.run.labels_uri)
-    ledger = context.write("label", task, tiles, store, layers(clusters))
-    table = collect(ledger, tiles, context.scene, clusters)
-    if context.config.has_superpixels:
-        seams = measure_seams(context.run, context.scene, context.config.segment.tile_px)
-        table[SEAMS] = np.asarray(astuple(seams))
-    write_table(context.run.table(TABLE), table)
-
-
-def cluster_pixels(run: RunDirectory) -> NDArray[np.int64]:
-    """Read how many pixels each cluster of a finished run has, (cluster,)."""
-    return np.asarray(read_table(run.table(TABLE))["pixels"].sum(axis=0))
-
-
-def seam_changes(run: RunDirectory) -> LabelChanges | None:
-    """Read how often labels change at the seams of superpixels; None where there are none."""
-    table = read_table(run.table(TABLE))
-    found = LabelChanges(*table[SEAMS].tolist()) if SEAMS in table else LabelChanges()
-    return found if found.seam_pairs else None
+    store = RasterStore(context.run.codes_uri)
+    store.check_complete(context.scene.frames, count_stage.LAYER)
+    label_tiles(context, partial(label_tile, address=context.address))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     books = len(codebooks_stage.codebook_sizes(config)) * len(config.views.names)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"codes, and decoding": 4 * books * pixels, "labels": 24 * pixels},
@@ -86,91 +35,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def label_tile(tile: Tile, *, scene: Scene, run: RunDirectory, fingerprint: str) -> Table:
+def label_tile(tile: Tile, *, address: Address) -> Table:
     """Label one tile by its codes, and count the pixels of every label."""
-    frame = scene.frames[tile.frame].name
-    codes = RasterStore(run.codes_uri).read(frame, count_stage.LAYER, tile.core, leading=1)
-    return label_codes(tile, codes, scene, run, fingerprint)
-
-
-def label_codes(
-    tile: Tile,
-    codes: NDArray[np.unsignedinteger],
-    scene: Scene,
-    run: RunDirectory,
-    fingerprint: str,
-) -> Table:
-    """Label one tile of these codes (codebook, y, x), and count the pixels of every label."""
-    partition, starts = _load_partition(run.table(cluster_stage.TABLE), fingerprint)
-    valid = count_stage.has_code(codes)
-    found, margin = label_pixels(valid_pixels(codes, valid), starts, partition)
-    label = np.full(size(tile.core), NO_LABEL, np.uint16)
-    confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
-    label[valid] = found
-    confidence[valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
-    return write_labels(tile, scene, run, label, confidence, len(partition.centres))
-
-
-def write_labels(
-    tile: Tile,
-    scene: Scene,
-    run: RunDirectory,
-    label: NDArray[np.uint16],
-    confidence: NDArray[np.uint8],
-    clusters: int,
-) -> Table:
-    """Write the core of a tile, and give its pixels per label and its part of the pictures."""
-    frame, step = scene.frames[tile.frame].name, picture_step(scene)
-    store = RasterStore(run.labels_uri)
-    store.write(frame, LABELS, tile.core, label)
-    store.write(frame, CONFIDENCE, tile.core, confidence)
-    return {
-        "pixels": np.bincount(label[label != NO_LABEL], minlength=clusters),
-        LABELS: sample(label, tile.core, step),
-        CONFIDENCE: sample(confidence, tile.core, step),
-    }
-
-
-def layers(clusters: int) -> list[Layer]:
-    """Describe the store of labels, by the CF conventions."""
-    numbers = list(range(clusters))
-    meanings = " ".join(f"cluster_{number}" for number in numbers)
-    labels = {
-        "long_name": "cluster of the pixel",
-        "flag_values": numbers,
-        "flag_meanings": meanings,
-        "no_data": NO_LABEL,
-    }
-    confidence = {
-        "long_name": "margin between the two likeliest clusters",
-        "units": "1",
-        "scale_factor": 1 / CONFIDENCE_STEPS,
-        "_FillValue": NO_CONFIDENCE,
-    }
-    return [
-        Layer(LABELS, "uint16", NO_LABEL, attributes=labels),
-        Layer(CONFIDENCE, "uint8", NO_CONFIDENCE, attributes=confidence),
-    ]
-
-
-def collect(ledger: Ledger, tiles: list[Tile], scene: Scene, clusters: int) -> Table:
-    """Join pixel counts (frame, cluster) and the pictures of every frame."""
-    step = picture_step(scene)
-    pixels = np.zeros((len(scene.frames), clusters), np.int64)
-    parts: dict[tuple[str, int], list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in ledger.results(tiles):
-        pixels[tile.frame] += table["pixels"]
-        for layer in (LABELS, CONFIDENCE):
-            parts.setdefault((layer, tile.frame), []).append((tile.core, table[layer]))
-    pictures = {
-        f"{layer}.{frame}": assemble(found, scene.frames[frame].shape, step, 0)
-        for (layer, frame), found in parts.items()
-    }
-    return {"pixels": pixels, **pictures}
-
-
-@lru_cache(maxsize=4)
-def _load_partition(path: Path, fingerprint: str) -> tuple[Partition, NDArray[np.int64]]:
-    """Read the centres once per process; the fingerprint tells runs apart."""
-    table = read_table(path)
-    return Partition(table["coordinates"], table["centres"]), table["starts"]
+    frame, store = address.scene.frames[tile.frame].name, RasterStore(address.run.codes_uri)
+    codes = store.read(frame, count_stage.LAYER, tile.core, leading=1)
+    return label_codes(tile, address, codes)

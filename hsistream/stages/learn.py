@@ -28,7 +28,7 @@ from hsistream.files import filing, replacing
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Context, Needs
+from hsistream.stages import Address, Context, Needs
 from hsistream.stages import divide as divide_stage
 from hsistream.stages import gather as gather_stage
 from hsistream.stages.features import asked, feature_total
@@ -96,11 +96,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 @lru_cache(maxsize=2)
-def load_judges(
-    run: RunDirectory, settings: ClassifySection, names: tuple[str, ...], fingerprint: str
-) -> list[Judge]:
-    """Read what was learnt, once per process; the fingerprint tells runs apart."""
-    return [_restored(settings, _read(_path(run, name))) for name in names]
+def load_judges(address: Address, settings: ClassifySection, names: tuple[str, ...]) -> list[Judge]:
+    """Read what was learnt, once per process."""
+    return [_restored(settings, _read(_path(address.run, name))) for name in names]
 
 
 def _lessons(context: Context) -> dict[str, Lesson]:

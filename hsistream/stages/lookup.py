@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.graph.kernels import group_margins
-from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL, RunDirectory
+from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import encode as encode_stage
-from hsistream.stages import train as train_stage
 from hsistream.stages.assign import (
     NO_PROTOTYPE,
     PIXELS_AT_ONCE,
@@ -22,7 +20,7 @@ from hsistream.stages.assign import (
     widened,
 )
 from hsistream.stages.cluster import TABLE as CLUSTERS
-from hsistream.stages.label import label_tiles, write_labels
+from hsistream.stages.labelling import label_tiles, write_labels
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table
 from hsistream.tiles import Tile, size
@@ -33,20 +31,14 @@ def run(context: Context) -> None:
     scene, settings = context.scene, context.config.encoder
     assert settings is not None, "the stream has this stage only with a network"
     RasterStore(context.run.index_uri).check_complete(scene.frames, INDEX)
-    task = partial(
-        label_tile,
-        scene=scene,
-        run=context.run,
-        softness=settings.softness,
-        fingerprint=context.fingerprint,
-    )
+    task = partial(label_tile, address=context.address, softness=settings.softness)
     label_tiles(context, task)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     latents = encode_stage.latent_count(scene, config)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"latents, and decoding": 8 * latents * pixels, "labels": 32 * pixels},
@@ -55,13 +47,10 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def label_tile(
-    tile: Tile, *, scene: Scene, run: RunDirectory, softness: float, fingerprint: str
-) -> Table:
+def label_tile(tile: Tile, *, address: Address, softness: float) -> Table:
     """Label one tile and count the pixels of every label."""
-    table = _load_lookup(run.table(CLUSTERS), fingerprint)
-    prototypes = load_prototypes(run.table(train_stage.TABLE), fingerprint)
-    name = scene.frames[tile.frame].name
+    table, prototypes = _load_lookup(address), load_prototypes(address)
+    run, name = address.run, address.scene.frames[tile.frame].name
     index = RasterStore(run.index_uri).read(name, INDEX, tile.core)
     latents = RasterStore(run.latents_uri).read(name, LATENTS, tile.core, leading=1)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
@@ -70,7 +59,7 @@ def label_tile(
     margin = cluster_margin(latents.reshape(len(latents), -1), table, prototypes)
     confidence = np.rint(np.tanh(margin / (2 * softness)) * CONFIDENCE_STEPS)
     confidence = np.where(known, confidence.reshape(known.shape), NO_CONFIDENCE).astype(np.uint8)
-    return write_labels(tile, scene, run, label, confidence, int(table.max()) + 1)
+    return write_labels(tile, address, label, confidence, int(table.max()) + 1)
 
 
 def cluster_margin(
@@ -93,6 +82,6 @@ def cluster_margin(
 
 
 @lru_cache(maxsize=4)
-def _load_lookup(path: Path, fingerprint: str) -> NDArray[np.int64]:
+def _load_lookup(address: Address) -> NDArray[np.int64]:
     """Read the cluster of every prototype once per process."""
-    return np.asarray(read_table(path)["lookup"])
+    return np.asarray(read_table(address.run.table(CLUSTERS))["lookup"])

@@ -14,6 +14,7 @@ from hsistream.graph.walk import Walk
 from hsistream.regions.density import density_shares
 from hsistream.regions.sums import RegionSums
 from hsistream.scene.scene import Scene
+from hsistream.stages import Needs
 from hsistream.stages.reference import feature_size
 from hsistream.stores.tables import Table
 
@@ -75,13 +76,13 @@ def mode_places(nodes: Nodes, walk: Walk, time: int, settings: NodeSettings) -> 
     return np.column_stack([nodes.places.frame, nodes.places.pixels])[modes]
 
 
-def walk_bytes(scene: Scene, config: RunConfig) -> dict[str, int]:
-    """Memory of a walk between nodes, and of all that is found with it."""
+def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
+    """Estimate what a stage needs that walks between nodes, and all that is found with the walk."""
     regions = config.segment.count(scene.valid_pixels)
     nodes = regions * config.graph.representatives
     asked, features = config.graph, feature_size(scene, config)
     listed = asked.neighbours + asked.distant_neighbours
-    return {
+    driver = {
         "nodes": nodes * (12 * features + 56),
         "superpixels": 16 * regions * features,
         "links, listed and both ways": 14 * nodes * listed,
@@ -89,3 +90,4 @@ def walk_bytes(scene: Scene, config: RunConfig) -> dict[str, int]:
         "eigenvectors and maps": 8 * 5 * nodes * (2 * config.cluster.largest + 16),
         "distances": 256 * 2**20,
     }
+    return Needs(tiles=0, task={}, driver=driver)

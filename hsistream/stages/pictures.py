@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.scene.scene import Scene
-from hsistream.tiles import Window
+from hsistream.tiles import Tile, Window
 
 PICTURE_PIXELS = 1_500_000
 """Pixels of all pictures of a scene together, about."""
@@ -44,3 +44,16 @@ def assemble(
         picture[..., top : top + part.shape[-2], left : left + part.shape[-1]] = part
     assert picture is not None, "a frame has at least one tile"
     return picture
+
+
+def assemble_frames(
+    parts: Iterable[tuple[Tile, NDArray[Any]]], scene: Scene, step: int, fill: float
+) -> dict[int, NDArray[Any]]:
+    """Put the sampled parts of all tiles together, (..., y, x) by the number of the frame."""
+    of_frame: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
+    for tile, part in parts:
+        of_frame.setdefault(tile.frame, []).append((tile.core, part))
+    return {
+        frame: assemble(found, scene.frames[frame].shape, step, fill)
+        for frame, found in of_frame.items()
+    }

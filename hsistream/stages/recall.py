@@ -8,14 +8,14 @@ from __future__ import annotations
 from functools import partial
 
 from hsistream.config import RunConfig
-from hsistream.runs import SUPERPIXELS, RunDirectory
+from hsistream.runs import SUPERPIXELS
 from hsistream.scene.scene import Scene
 from hsistream.sections import ViewsSection
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import codebooks as codebooks_stage
-from hsistream.stages import label as label_stage
 from hsistream.stages import views as views_stage
 from hsistream.stages.count import code_tile
+from hsistream.stages.labelling import label_codes, label_tiles
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
@@ -29,19 +29,17 @@ def run(context: Context) -> None:
     views = context.config.views
     task = partial(
         label_tile,
-        scene=context.scene,
-        run=context.run,
+        address=context.address,
         views=views,
         segment_px=context.config.segment.tile_px if context.config.has_superpixels else None,
-        fingerprint=context.fingerprint,
     )
-    label_stage.label_tiles(context, task, views_stage.halo(views))
+    label_tiles(context, task, views_stage.halo(views))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     sizes = codebooks_stage.landmark_sizes(config)
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     code = 1 if max(sizes) < 256 else 2
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
@@ -56,19 +54,11 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 def label_tile(
-    tile: Tile,
-    *,
-    scene: Scene,
-    run: RunDirectory,
-    views: ViewsSection,
-    fingerprint: str,
-    segment_px: int | None = None,
+    tile: Tile, *, address: Address, views: ViewsSection, segment_px: int | None = None
 ) -> Table:
     """Label one tile, and count the pixels of every label.
 
     ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
     """
-    codes, _ = code_tile(
-        tile, scene=scene, run=run, views=views, fingerprint=fingerprint, segment_px=segment_px
-    )
-    return label_stage.label_codes(tile, codes, scene, run, fingerprint)
+    codes, _ = code_tile(tile, address, views, segment_px)
+    return label_codes(tile, address, codes)

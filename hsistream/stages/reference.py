@@ -18,9 +18,9 @@ from hsistream.config import RunConfig
 from hsistream.illumination import feature_count, illuminated
 from hsistream.regions.density import density_scale, kernel_density, neighbour_distances
 from hsistream.regions.sample_index import SampleIndex
-from hsistream.runs import LATENTS, RunDirectory
+from hsistream.runs import LATENTS
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context
+from hsistream.stages import Address, Context
 from hsistream.stages import encode as encode_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
@@ -49,7 +49,7 @@ class Reference:
     ``index`` holds the features of its pixels; ``keys`` (pixel,) number its places; ``density``
     (pixel,) are theirs, and ``scale`` that of all; ``source`` names what features are:
     latents, scores or bands; ``centre`` and ``spread`` (latent,) put latents on a common
-    scale, and are empty where features are something else. ``mark`` tells runs apart.
+    scale, and are empty where features are something else.
     """
 
     index: SampleIndex
@@ -59,7 +59,6 @@ class Reference:
     source: str
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
-    mark: str
 
     @property
     def size(self) -> int:
@@ -102,10 +101,10 @@ def make_reference(context: Context) -> Table:
         spread = latents.std(axis=1, dtype=np.float64, ddof=min(1, latents.shape[1] - 1))
         features, source = _latent(latents, centre, spread), "latents"
     elif settings.scored:
-        constants = views_stage.load_constants(run, PICTURED, context.fingerprint)
+        constants = views_stage.load_constants(context.address, PICTURED)
         features, source = views_stage.reservoir_scores(table, constants), "scores"
     else:
-        constants = views_stage.load_constants(run, (), context.fingerprint)
+        constants = views_stage.load_constants(context.address, ())
         features, source = _spectral(table["spectra"].T, constants), "bands"
     rows = _chosen_rows(features.shape[1], settings.reference_pixels, config.seed)
     sample = np.ascontiguousarray(features[:, rows].T)
@@ -123,9 +122,9 @@ def make_reference(context: Context) -> Table:
 
 
 @lru_cache(maxsize=4)
-def load_reference(run: RunDirectory, fingerprint: str) -> Reference:
-    """Read the reference sample once per process; the fingerprint tells runs apart."""
-    table = read_table(run.table(TABLE))
+def load_reference(address: Address) -> Reference:
+    """Read the reference sample once per process."""
+    table = read_table(address.run.table(TABLE))
     return Reference(
         SampleIndex.of(table["features"]),
         table["keys"] if KEYS in table else np.zeros(0, np.int64),
@@ -134,24 +133,22 @@ def load_reference(run: RunDirectory, fingerprint: str) -> Reference:
         str(table["source"]),
         table["centre"],
         table["spread"],
-        fingerprint,
     )
 
 
 def window_features(
     frame: int,
     window: Window,
-    scene: Scene,
-    run: RunDirectory,
+    address: Address,
     reference: Reference,
     wanted: NDArray[np.bool_],
 ) -> Features:
     """Read the features of the wanted pixels (y, x) of a window, (pixel, feature), in order."""
     found, place = np.empty((int(wanted.sum()), reference.size), np.float32), 0
-    for strip in strips(window, scene.chunk_px):
+    for strip in strips(window, address.scene.chunk_px):
         known = wanted[within(strip, window)]
         if known.any():
-            part = _read(frame, strip, known, scene, run, reference)
+            part = _read(frame, strip, known, address, reference)
             found[place : place + part.shape[1]] = part.T
             place += part.shape[1]
     return found
@@ -181,19 +178,19 @@ def _read(
     frame: int,
     window: Window,
     known: NDArray[np.bool_],
-    scene: Scene,
-    run: RunDirectory,
+    address: Address,
     reference: Reference,
 ) -> Features:
     """Read the features of the known pixels of a window, (feature, pixel)."""
+    scene = address.scene
     if reference.source == "scores":
-        constants = views_stage.load_constants(run, PICTURED, reference.mark)
+        constants = views_stage.load_constants(address, PICTURED)
         return views_stage.window_scores(frame, window, known, scene, constants)[:, known]
     if reference.source == "bands":
-        constants = views_stage.load_constants(run, (), reference.mark)
+        constants = views_stage.load_constants(address, ())
         return _spectral(scene.read(frame, window)[:, known], constants)
     name = scene.frames[frame].name
-    latents = RasterStore(run.latents_uri).read(name, LATENTS, window, leading=1)
+    latents = RasterStore(address.run.latents_uri).read(name, LATENTS, window, leading=1)
     return _latent(latents[:, known].astype(np.float32), reference.centre, reference.spread)
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, SUPERPIXELS, RunDirectory
+from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, SUPERPIXELS
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.cluster import TABLE as CLUSTERS
-from hsistream.stages.label import label_tiles, write_labels
+from hsistream.stages.labelling import label_tiles, write_labels
 from hsistream.stages.seams import seam_bytes
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table
@@ -33,21 +33,14 @@ class _Lookup:
 
 def run(context: Context) -> None:
     """Label all pixels."""
-    scene = context.scene
-    RasterStore(context.run.superpixels_uri).check_complete(scene.frames, SUPERPIXELS)
-    task = partial(
-        label_tile,
-        scene=scene,
-        run=context.run,
-        segment_px=context.config.segment.tile_px,
-        fingerprint=context.fingerprint,
-    )
-    label_tiles(context, task)
+    RasterStore(context.run.superpixels_uri).check_complete(context.scene.frames, SUPERPIXELS)
+    segment_px = context.config.segment.tile_px
+    label_tiles(context, partial(label_tile, address=context.address, segment_px=segment_px))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
-    pixels = min(tile_px, scene.longest_side) ** 2
+    pixels = stored_pixels(scene, tile_px)
     regions = config.segment.count(scene.valid_pixels)
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
@@ -57,25 +50,22 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def label_tile(
-    tile: Tile, *, scene: Scene, run: RunDirectory, segment_px: int, fingerprint: str
-) -> Table:
+def label_tile(tile: Tile, *, address: Address, segment_px: int) -> Table:
     """Label one tile and count the pixels of every label."""
-    table = _load(run, fingerprint)
-    name = scene.frames[tile.frame].name
-    ids = RasterStore(run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
+    table, name = _load(address), address.scene.frames[tile.frame].name
+    ids = RasterStore(address.run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
     label = np.full(ids.shape, NO_LABEL, np.uint16)
     confidence = np.full(ids.shape, NO_CONFIDENCE, np.uint8)
     known = ids >= 0
     region = describe_stage.region_numbers(ids[known], table.first, segment_px)
     label[known], confidence[known] = table.labels[region], table.confidence[region]
-    return write_labels(tile, scene, run, label, confidence, table.clusters)
+    return write_labels(tile, address, label, confidence, table.clusters)
 
 
 @lru_cache(maxsize=4)
-def _load(run: RunDirectory, fingerprint: str) -> _Lookup:
-    """Read the labels of the superpixels once per process; the fingerprint tells runs apart."""
-    clusters = read_table(run.table(CLUSTERS))
+def _load(address: Address) -> _Lookup:
+    """Read the labels of the superpixels once per process."""
+    clusters = read_table(address.run.table(CLUSTERS))
     confidence = np.rint(clusters["margins"] * CONFIDENCE_STEPS).astype(np.uint8)
-    first = read_table(run.table(describe_stage.TABLE))["first"]
+    first = read_table(address.run.table(describe_stage.TABLE))["first"]
     return _Lookup(clusters["labels"], confidence, first, int(clusters["clusters"]))

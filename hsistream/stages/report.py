@@ -34,11 +34,10 @@ from hsistream.runs import (
     RunDirectory,
 )
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, look_up_sample, reservoir_pixels
+from hsistream.stages import Context, Needs, labelling, look_up_sample, reservoir_pixels
 from hsistream.stages import assign as assign_stage
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import encode as encode_stage
-from hsistream.stages import label as label_stage
 from hsistream.stages import segment as segment_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
@@ -167,7 +166,7 @@ def _merges(config: RunConfig) -> bool:
 
 def seam_summary(run: RunDirectory) -> SeamSummary | None:
     """Tell how often labels change where superpixels were cut; None where no seam is."""
-    changes = label_stage.seam_changes(run)
+    changes = labelling.seam_changes(run)
     return None if changes is None else SeamSummary(run.config().segment.tile_px, changes)
 
 
@@ -190,7 +189,7 @@ def scene_facts(scene: Scene) -> dict[str, str]:
 def frame_pictures(run: RunDirectory, scene: Scene) -> tuple[FramePicture, ...]:
     """Turn the gathered samples into pictures."""
     samples = read_table(run.table(statistics_stage.PICTURES))
-    labels = read_table(run.table(label_stage.TABLE))
+    labels = read_table(run.table(labelling.TABLE))
     prototypes = prototype_pictures(run, scene)
     superpixels = superpixel_pictures(run, scene)
     numbers = range(len(scene.frames))
@@ -250,7 +249,7 @@ def cluster_summaries(
     run: RunDirectory, scene: Scene, of_pixel: NDArray[np.uint16]
 ) -> tuple[ClusterSummary, ...]:
     """Describe every cluster: its size, and its spectra in the reservoir of these labels."""
-    pixels = read_table(run.table(label_stage.TABLE))["pixels"]
+    pixels = read_table(run.table(labelling.TABLE))["pixels"]
     spectra = read_table(run.table(statistics_stage.RESERVOIR))["spectra"]
     return tuple(
         _summarise(label, pixels[:, label], spectra[of_pixel == label], scene)

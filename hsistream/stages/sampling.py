@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.scene.scene import Scene
+from hsistream.stages import join_places
 from hsistream.stages.fitting import Measured
-from hsistream.stages.pictures import assemble, picture_step
+from hsistream.stages.pictures import assemble_frames, picture_step
 from hsistream.stores.tables import Table
 from hsistream.tiles import Window, size
 
@@ -50,35 +51,22 @@ def join_strips(parts: list[Table], scene: Scene) -> Table:
 
 def join_reservoir(measured: Measured) -> Table:
     """Join the reservoir of all tiles, sorted by frame, row and column."""
-    names = ("row", "column", "spectra")
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*names, "frame")}
+    parts = []
     for tile, table in measured.results():
-        for name in names:
-            parts[name].append(table[name])
-        parts["frame"].append(np.full(len(table["row"]), tile.frame, np.int32))
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
-    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    return {name: values[order] for name, values in joined.items()}
+        part = {name: table[name] for name in ("row", "column", "spectra")}
+        parts.append(part | {"frame": np.full(len(table["row"]), tile.frame, np.int32)})
+    return join_places(parts)
 
 
 def join_valid_counts(measured: Measured, scene: Scene) -> Table:
     """Join the valid pixels of every storage chunk, (chunk row, chunk column), by frame number."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in measured.results():
-        parts.setdefault(tile.frame, []).append((tile.core, table["valid_per_chunk"]))
-    return {
-        f"valid_per_chunk.{frame}": assemble(found, scene.frames[frame].shape, scene.chunk_px, 0)
-        for frame, found in parts.items()
-    }
+    parts = ((tile, table["valid_per_chunk"]) for tile, table in measured.results())
+    counts = assemble_frames(parts, scene, scene.chunk_px, 0)
+    return {f"valid_per_chunk.{frame}": found for frame, found in counts.items()}
 
 
 def join_pictures(measured: Measured, scene: Scene) -> Table:
     """Join the three shown bands of every frame, (3, y, x), named by the frame's number."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in measured.results():
-        parts.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    step = picture_step(scene)
-    return {
-        str(frame): assemble(found, scene.frames[frame].shape, step, 0)
-        for frame, found in parts.items()
-    }
+    parts = ((tile, table["shown"]) for tile, table in measured.results())
+    pictures = assemble_frames(parts, scene, picture_step(scene), 0)
+    return {str(frame): picture for frame, picture in pictures.items()}

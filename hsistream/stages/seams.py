@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hsistream.regions.seams import LabelChanges
-from hsistream.runs import LABELS, NO_LABEL, RunDirectory
+from hsistream.runs import LABELS, NO_LABEL
 from hsistream.scene.scene import Scene
-from hsistream.stages import scene_tiles
+from hsistream.stages import Address, scene_tiles
 from hsistream.stores.raster import RasterStore
 
 WINDOW_PX = 2048
@@ -15,9 +15,9 @@ PIXEL_BYTES = 12
 """Labels of a pixel as stored and as read, and what is compared."""
 
 
-def measure_seams(run: RunDirectory, scene: Scene, segment_px: int) -> LabelChanges:
+def measure_seams(address: Address, segment_px: int) -> LabelChanges:
     """Count the label changes of all frames that are larger than a tile of ``segment_px``."""
-    store, found = RasterStore(run.labels_uri), LabelChanges()
+    scene, store, found = address.scene, RasterStore(address.run.labels_uri), LabelChanges()
     for tile in scene_tiles(scene, WINDOW_PX, halo=1):
         frame = scene.frames[tile.frame]
         if max(frame.shape) > segment_px:

@@ -11,23 +11,22 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.runs import CUTS, SUPERPIXELS, RunDirectory
+from hsistream.runs import CUTS, SUPERPIXELS
 from hsistream.runtime.ledger import Ledger
 from hsistream.scene.scene import Scene
 from hsistream.sections import SegmentSection
-from hsistream.stages import Context, Needs, largest_tile, scene_tiles
+from hsistream.stages import Address, Context, Needs, largest_tile, scene_tiles
 from hsistream.stages.cut import Slots
-from hsistream.stages.pictures import assemble, picture_step, sample
+from hsistream.stages.pictures import assemble_frames, picture_step, sample
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, write_table
 from hsistream.superpixels.overlaps import NONE, settle
-from hsistream.tiles import Tile, TileGrid, Window, overlap, size, within
+from hsistream.tiles import Tile, TileGrid, overlap, size, within
 
 TABLE = "superpixels"
 
@@ -40,7 +39,7 @@ def run(context: Context) -> None:
     scene, settings = context.scene, context.config.segment
     cuts = RasterStore(context.run.cuts_uri)
     cuts.check_complete(Slots.of(settings).frames(scene), CUTS)
-    task = partial(join_tile, scene=scene, run=context.run, settings=settings)
+    task = partial(join_tile, address=context.address, settings=settings)
     tiles = context.tiles(settings.tile_px, settings.margin_px)
     store = RasterStore(context.run.superpixels_uri)
     ledger = context.write("segment", task, tiles, store, [_layer()], settings.tile_px)
@@ -58,21 +57,21 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-def join_tile(tile: Tile, *, scene: Scene, run: RunDirectory, settings: SegmentSection) -> Table:
+def join_tile(tile: Tile, *, address: Address, settings: SegmentSection) -> Table:
     """Give every pixel of one tile to a superpixel."""
+    scene, run = address.scene, address.run
     valid = scene.valid(tile.frame, tile.core)
-    offers = _offers(tile, scene, run, settings)
+    offers = _offers(tile, address, settings)
     ids = settle(valid, offers, spare=first_id(tile, scene, settings.tile_px))
     name = scene.frames[tile.frame].name
     RasterStore(run.superpixels_uri).write(name, SUPERPIXELS, tile.core, ids)
     return {"shown": sample(ids, tile.core, picture_step(scene))}
 
 
-def _offers(
-    tile: Tile, scene: Scene, run: RunDirectory, settings: SegmentSection
-) -> Iterator[NDArray[np.int64]]:
+def _offers(tile: Tile, address: Address, settings: SegmentSection) -> Iterator[NDArray[np.int64]]:
     """Yield the ids (y, x) that tiles keep in the core of one, those of the tile itself first."""
-    frame, slots, store = scene.frames[tile.frame], Slots.of(settings), RasterStore(run.cuts_uri)
+    scene, slots = address.scene, Slots.of(settings)
+    frame, store = scene.frames[tile.frame], RasterStore(address.run.cuts_uri)
     grid = TileGrid(frame.shape, settings.tile_px, settings.margin_px, tile.frame)
     for near in (tile, *_around(tile, grid)):
         part = overlap(tile.core, near.window(frame.shape))
@@ -103,15 +102,9 @@ def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:
 
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
     """Join the pictures of the ids of superpixels."""
-    parts: dict[int, list[tuple[Window, NDArray[Any]]]] = {}
-    for tile, table in ledger.results(tiles):
-        parts.setdefault(tile.frame, []).append((tile.core, table["shown"]))
-    return {
-        f"{SUPERPIXELS}.{frame}": assemble(
-            found, scene.frames[frame].shape, picture_step(scene), NONE
-        )
-        for frame, found in parts.items()
-    }
+    parts = ((tile, table["shown"]) for tile, table in ledger.results(tiles))
+    pictures = assemble_frames(parts, scene, picture_step(scene), NONE)
+    return {f"{SUPERPIXELS}.{frame}": picture for frame, picture in pictures.items()}
 
 
 def _layer() -> Layer:

@@ -175,7 +175,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     wanted = reservoir_pixels(scene, config)
     kept = wanted * spectrum
     count = feature_count(config.statistics.illumination, scene.bands)
-    sampled = wanted * count * 4 if config.statistics.limits == "percentiles" else 0
+    sampled = {"sample of features": 3 * wanted * count * 4}
     return Needs(
         tiles=len(scene_tiles(scene, scene.shard_px)),
         task={
@@ -188,7 +188,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "reservoir spectra": 2 * kept,
             "neighbour differences": kept // 4,
             "float32 features": 2 * PIXELS_AT_ONCE * count * 4,
-            "sample of features": 3 * sampled,
+            **(sampled if config.statistics.limits == "percentiles" else {}),
         },
         disk_bytes=4 * kept,
     )

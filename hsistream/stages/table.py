@@ -29,6 +29,7 @@ from hsistream.stages import (
     look_up_sample,
     lookup,
     merge,
+    nodes,
     recall,
     region_lookup,
     report,
@@ -197,7 +198,7 @@ WALKS = Stage(
     sections=("codebooks", "cluster"),
     writes=("walks.npz", "walk.npz"),
     run=walks.run,
-    estimate=walks.estimate,
+    estimate=nodes.estimate,
 )
 
 DIFFUSION = (
@@ -208,7 +209,7 @@ DIFFUSION = (
         sections=("cluster",),
         writes=("clusters.npz", "walk.npz"),
         run=diffuse.run,
-        estimate=diffuse.estimate,
+        estimate=nodes.estimate,
     ),
     Stage(
         name="label",
@@ -290,7 +291,7 @@ CARRY = Stage(
     sections=(),
     writes=("walks.npz",),
     run=carry.run_codes,
-    estimate=carry.estimate,
+    estimate=nodes.estimate,
 )
 
 DESCRIBED = (

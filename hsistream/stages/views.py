@@ -20,14 +20,16 @@ from hsistream.config import RunConfig
 from hsistream.consensus.projections import unit_length
 from hsistream.consensus.views import HALO, spatial_view
 from hsistream.illumination import illuminated
-from hsistream.runs import LATENTS, RunDirectory
+from hsistream.runs import LATENTS
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import SpectralName, ViewsSection
 from hsistream.stages import (
+    Address,
     Context,
     Needs,
     frame_thresholds,
+    join_places,
     largest_tile,
     reservoir_pixels,
     scene_tiles,
@@ -60,12 +62,10 @@ def run(context: Context) -> None:
     tile_px = fixed_tile_px(scene)
     task = partial(
         view_tile,
-        scene=scene,
-        run=context.run,
+        address=context.address,
         views=config.views,
         seed=config.seed,
         thresholds=frame_thresholds(scene, config),
-        fingerprint=context.fingerprint,
     )
     tiles = context.tiles(tile_px, halo(config.views))
     ledger = context.work("views", task, tiles, tile_px)
@@ -139,14 +139,13 @@ def view_bytes(scene: Scene, config: RunConfig, tile_px: int) -> dict[str, int]:
 def view_tile(
     tile: Tile,
     *,
-    scene: Scene,
-    run: RunDirectory,
+    address: Address,
     views: ViewsSection,
     seed: int,
     thresholds: tuple[float, ...],
-    fingerprint: str,
 ) -> Table:
     """Compute the views of the reservoir pixels of one tile."""
+    scene = address.scene
     chosen = in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
     chosen &= scene.valid(tile.frame, tile.core)
     table: Table = {"pixels": np.asarray(int(chosen.sum()))}
@@ -154,7 +153,7 @@ def view_tile(
     table["row"] = (row + tile.core[0].start).astype(np.int32)
     table["column"] = (column + tile.core[1].start).astype(np.int32)
     table["frame"] = np.full(len(row), tile.frame, np.int32)
-    constants = load_constants(run, views.spectral, fingerprint)
+    constants = load_constants(address, views.spectral)
     if len(row):
         table |= _views_of(tile, chosen, tile_views(tile, scene, views, constants))
     return table
@@ -223,13 +222,9 @@ def reservoir_scores(reservoir: Table, constants: Constants) -> NDArray[np.float
 
 
 @lru_cache(maxsize=4)
-def load_constants(
-    run: RunDirectory, spectral: tuple[SpectralName, ...], fingerprint: str
-) -> Constants:
-    """Read the constants of the sources of these names; the fingerprint tells runs apart.
-
-    Once per process, since every task asks for them.
-    """
+def load_constants(address: Address, spectral: tuple[SpectralName, ...]) -> Constants:
+    """Read the constants of the sources of these names, once per process."""
+    run = address.run
     table = read_table(run.table(statistics_stage.TABLE))
     constants = statistics_stage.from_table(table).only(spectral)
     if LATENTS not in spectral:
@@ -296,8 +291,9 @@ def _project_all(
 
 def _collect(results: Iterator[tuple[Tile, Table]]) -> Table:
     """Join the reservoir's views, sorted by frame, row and column."""
-    parts = [table for _, table in results if int(table["pixels"])]
-    names = [name for name in parts[0] if name != "pixels"]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in names}
-    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    return {name: values[order] for name, values in joined.items()}
+    parts = [
+        {name: values for name, values in table.items() if name != "pixels"}
+        for _, table in results
+        if int(table["pixels"])
+    ]
+    return join_places(parts)

@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.clustering import TIME_FACTORS, cluster_often
-from hsistream.runs import RunDirectory
-from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, walk_table
+from hsistream.stages import Address, Context, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.nodes import (
     mode_places,
     node_settings,
     read_nodes,
     read_superpixels,
-    walk_bytes,
 )
 from hsistream.stages.walk_warnings import tell_of_walk
 from hsistream.stores.tables import Table, read_table, write_table
@@ -78,11 +75,6 @@ def run(context: Context) -> None:
     write_table(context.run.table(walk_table.TABLE), learnt)
 
 
-def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
-    """Estimate what the stage needs."""
-    return Needs(tiles=0, task={}, driver=walk_bytes(scene, config))
-
-
 def book_sizes(config: RunConfig) -> list[int]:
     """List the numbers of groups at one time: multiples of the number of clusters."""
     return [multiple * config.cluster.largest for multiple in config.codebooks.multiples]
@@ -96,7 +88,7 @@ def landmark_sizes(config: RunConfig) -> list[int]:
 
 
 @lru_cache(maxsize=4)
-def load_walks(run: RunDirectory, fingerprint: str) -> Walks:
-    """Read the codes of superpixels once per process; the fingerprint tells runs apart."""
-    table = read_table(run.table(TABLE))
+def load_walks(address: Address) -> Walks:
+    """Read the codes of superpixels once per process."""
+    table = read_table(address.run.table(TABLE))
     return Walks(table["codes"], table["first"], table["sizes"])

@@ -26,7 +26,7 @@ from hsistream.runs import CONFIDENCE, LABELS, LATENTS, NO_LABEL, PROBABILITY, R
 from hsistream.runtime.cluster import connect
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Context, divide, examine, learn
+from hsistream.stages import Address, Context, divide, examine, learn
 from hsistream.stages.class_summary import classification_summary
 from hsistream.stages.features import load_features, read_features
 from hsistream.stores.raster import RasterStore
@@ -343,7 +343,7 @@ def test_of_lifted_latents_a_classifier_sees_the_components(
     settings = (*TINY, ("encoder.components", 5))
     run = classified(("classify.features", ["latents"]), *settings, method="diffcrn")
     window = (slice(3, 20), slice(5, 12))
-    features = load_features(run, ("latents",), "tested")
+    features = load_features(Address(scene, run, "tested"), ("latents",))
     seen = read_features(0, window, 0, scene, features)
     latents = RasterStore(run.latents_uri).read(scene.frames[0].name, LATENTS, window, leading=1)
     assert latents.shape == (6, 17, 7)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsistream.runs import NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages.label import SEAMS, TABLE
+from hsistream.stages.labelling import SEAMS, TABLE
 from hsistream.stores.tables import read_table, write_table
 from tests.integration.commands import QUIET, Outcome, command
 from tests.laws.results import layer

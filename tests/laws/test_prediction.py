@@ -20,7 +20,7 @@ from hsistream.runtime.cluster import connect
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
-from hsistream.stages.label import cluster_pixels
+from hsistream.stages.labelling import cluster_pixels
 from tests.laws.requests import TinyRun, tiny
 from tests.laws.results import agreement, differing, layer, pixel_bytes
 from tests.strategies import array_source, whole

@@ -28,7 +28,7 @@ from hsistream.runs import (
 )
 from hsistream.scene.scene import Scene
 from hsistream.sections import LearntSection
-from hsistream.stages.label import layers
+from hsistream.stages.labelling import layers
 from hsistream.stores.raster import RasterStore
 from tests.strategies import words
 

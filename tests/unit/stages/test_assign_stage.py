@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from hsistream.runs import INDEX, LATENTS, RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
+from hsistream.stages import Address, scene_tiles
 from hsistream.stages import assign as assign_stage
 from hsistream.stages import encode as encode_stage
-from hsistream.stages import scene_tiles
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import (
     NO_PROTOTYPE,
@@ -112,15 +112,8 @@ def assigned(made: Made, tile_px: int) -> Table:
         store.write(frames[tile.frame].name, LATENTS, tile.core, values)
     RasterStore.create(made.run.index_uri, [assign_stage._layer()], frames, tile_px)
     tiles = scene_tiles(scene, tile_px)
-    results = [
-        assign_tile(
-            tile,
-            scene=scene,
-            run=made.run,
-            fingerprint=str(made.run.path),
-        )
-        for tile in tiles
-    ]
+    address = Address(scene, made.run, "mark")
+    results = [assign_tile(tile, address=address) for tile in tiles]
 
     class Results:
         def results(self, asked: list[object]) -> list[tuple[object, Table]]:
@@ -162,10 +155,13 @@ def test_pixels_at_a_time_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(nearest_prototypes(latents, places), expected)
 
 
-def test_prototypes_are_those_of_the_last_check_at_unit_length(tmp_path: Path) -> None:
+def test_prototypes_are_those_of_the_last_check_at_unit_length(
+    scene: Scene, tmp_path: Path
+) -> None:
     history = np.stack([np.eye(3), 4 * np.eye(3)[::-1], np.diag([2.0, 0, 5])])
-    write_table(tmp_path / "t.npz", {"prototypes": history})
-    found = load_prototypes(tmp_path / "t.npz", "mark")
+    run = RunDirectory(tmp_path)
+    write_table(run.table(train_stage.TABLE), {"prototypes": history})
+    found = load_prototypes(Address(scene, run, "mark"))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, np.diag([1.0, 0, 1]))
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from hsistream.consensus.codebooks import Codebooks
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.stages import Address, scene_tiles
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
-from hsistream.stages import scene_tiles
 from hsistream.stages import views as views_stage
 from hsistream.stages.count import LAYER, TABLE, codes_dtype, count_tile
 from hsistream.stages.statistics import TABLE as STATISTICS
@@ -102,7 +102,7 @@ def test_one_tile_is_counted_as_by_brute_force(
     everything = whole(scene.frames[0].shape)
     before = store.read("frame0", LAYER, everything, leading=1)
     store.write("frame0", LAYER, tile.core, np.zeros_like(before[:, *tile.core]))
-    found = count_tile(tile, scene=scene, run=run, views=section, fingerprint=str(tmp_path))
+    found = count_tile(tile, address=Address(scene, run, "mark"), views=section)
     np.testing.assert_array_equal(store.read("frame0", LAYER, everything, leading=1), before)
 
     starts = codebooks_stage.landmark_starts(books_of(run))

@@ -19,8 +19,8 @@ from hsistream.pipeline import run
 from hsistream.runs import LATENTS, NO_LABEL, RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
+from hsistream.stages import Address, scene_tiles
 from hsistream.stages import encode as encode_stage
-from hsistream.stages import scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import nearest_prototypes
@@ -158,14 +158,12 @@ def test_a_tile_writes_its_core_and_nothing_else(
             store.write("frame0", LATENTS, other.core, marked[:, *other.core])
     table = encode_tile(
         tile,
-        scene=scene,
-        run=run,
+        address=Address(scene, run, str(tmp_path)),
         settings=settings,
         device="cpu",
         side_px=32,
         seed=0,
         thresholds=(1.0,) * len(scene.frames),
-        fingerprint=str(tmp_path),
     )
     expected = marked.copy()
     expected[:, *tile.core] = before[:, *tile.core]

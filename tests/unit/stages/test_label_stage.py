@@ -14,7 +14,7 @@ from hsistream.runs import (
 from hsistream.scene.scene import Scene
 from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import count as count_stage
-from hsistream.stages.label import TABLE, cluster_pixels, layers
+from hsistream.stages.labelling import TABLE, cluster_pixels, layers
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table
 from tests.strategies import whole

@@ -20,12 +20,12 @@ from hsistream.runs import (
     RunDirectory,
 )
 from hsistream.scene.scene import Scene
+from hsistream.stages import Address, lookup, scene_tiles
 from hsistream.stages import assign as assign_stage
 from hsistream.stages import cluster as cluster_stage
-from hsistream.stages import lookup, scene_tiles
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import NO_PROTOTYPE
-from hsistream.stages.label import TABLE, layers
+from hsistream.stages.labelling import TABLE, layers
 from hsistream.stages.lookup import cluster_margin, label_tile
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
@@ -155,11 +155,9 @@ def labelled(run: RunDirectory, scene: Scene, table: Tables, softness: float = 0
     write_table(path, read_table(path) | {"lookup": table})
     clusters = int(table.max()) + 1
     RasterStore.create(run.labels_uri, layers(clusters), scene.frames, 32)
-    mark = str(run.path) + str(table.tolist())
-    return [
-        label_tile(tile, scene=scene, run=run, softness=softness, fingerprint=mark)
-        for tile in scene_tiles(scene, 32)
-    ]
+    address = Address(scene, run, str(table.tolist()))
+    tiles = scene_tiles(scene, 32)
+    return [label_tile(tile, address=address, softness=softness) for tile in tiles]
 
 
 @pytest.fixture

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsistream.scene.scene import Scene
-from hsistream.stages.pictures import PICTURE_PIXELS, assemble, picture_step, sample
+from hsistream.stages import scene_tiles
+from hsistream.stages.pictures import (
+    PICTURE_PIXELS,
+    assemble,
+    assemble_frames,
+    picture_step,
+    sample,
+)
 from hsistream.tiles import TileGrid, strips
 from tests.strategies import grids
 
@@ -44,6 +51,17 @@ def test_parts_that_are_missing_hold_the_fill_value() -> None:
     assert picture.dtype == np.uint8
     assert (picture[:, :5] == 1).all()
     assert (picture[:, 5:] == 9).all()
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_frames_are_put_together_each_by_itself(scene: Scene, step: int) -> None:
+    whole = [np.random.default_rng(0).integers(0, 9, (2, *each.shape)) for each in scene.frames]
+    tiles = scene_tiles(scene, 16)[::-1]
+    parts = [(t, sample(whole[t.frame][:, *t.core], t.core, step)) for t in tiles]
+    found = assemble_frames(iter(parts), scene, step, -1)
+    assert sorted(found) == [0, 1]
+    for frame, values in enumerate(whole):
+        np.testing.assert_array_equal(found[frame], values[:, ::step, ::step])
 
 
 @pytest.mark.parametrize(

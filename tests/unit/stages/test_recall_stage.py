@@ -8,7 +8,7 @@ import pytest
 
 from hsistream.runs import CONFIDENCE, LABELS, RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages import label, recall, scene_tiles
+from hsistream.stages import Address, label, recall, scene_tiles
 from hsistream.stages import views as views_stage
 from hsistream.stores.raster import RasterStore
 
@@ -24,10 +24,10 @@ def test_a_tile_is_labelled_at_once_as_by_its_codes(
     name = scene.frames[tile.frame].name
     store = RasterStore(own.labels_uri)
     expected = [store.read(name, layer, tile.core) for layer in (LABELS, CONFIDENCE)]
-    counted = label.label_tile(tile, scene=scene, run=finished, fingerprint="known")
+    counted = label.label_tile(tile, address=Address(scene, finished, "known"))
     for layer in (LABELS, CONFIDENCE):
         store.write(name, layer, tile.core, np.zeros_like(expected[0]))
-    found = recall.label_tile(tile, scene=scene, run=own, views=views, fingerprint="new")
+    found = recall.label_tile(tile, address=Address(scene, own, "new"), views=views)
     for layer, values in zip((LABELS, CONFIDENCE), expected, strict=True):
         np.testing.assert_array_equal(store.read(name, layer, tile.core), values)
     assert found.keys() == counted.keys()

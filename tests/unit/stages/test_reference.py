@@ -20,7 +20,7 @@ def reference_of(sample: Features, neighbours: int) -> Reference:
     near = neighbour_distances(sample, sample, neighbours, own=np.arange(len(sample)))
     scale, none = density_scale(near, 50), np.zeros(0)
     index, keys = SampleIndex.of(sample), 3 * np.arange(len(sample))
-    return Reference(index, keys, kernel_density(near, scale), scale, "bands", none, none, "")
+    return Reference(index, keys, kernel_density(near, scale), scale, "bands", none, none)
 
 
 @given(st.integers(1, 60), st.integers(1, 9), st.booleans(), seeds)

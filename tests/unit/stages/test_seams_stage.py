@@ -10,8 +10,9 @@ import pytest
 from hsistream.regions.seams import LabelChanges
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.stages import Address
 from hsistream.stages import seams as seams_stage
-from hsistream.stages.label import layers
+from hsistream.stages.labelling import layers
 from hsistream.stages.seams import measure_seams
 from hsistream.stores.raster import RasterStore
 from tests.strategies import whole
@@ -45,10 +46,11 @@ def test_frames_read_in_windows_add_up(
     monkeypatch.setattr(seams_stage, "WINDOW_PX", window_px)
     expected = of_frame(labelled, scene, 0, 24) + of_frame(labelled, scene, 1, 24)
     assert expected.seam_pairs > 0
-    assert measure_seams(labelled, scene, 24) == expected
+    assert measure_seams(Address(scene, labelled, ""), 24) == expected
 
 
 def test_only_frames_with_seams_are_counted(labelled: RunDirectory, scene: Scene) -> None:
     assert [frame.shape for frame in scene.frames] == [(50, 70), (33, 48)]
-    assert measure_seams(labelled, scene, 48) == of_frame(labelled, scene, 0, 48)
-    assert measure_seams(labelled, scene, 70) == LabelChanges()
+    address = Address(scene, labelled, "")
+    assert measure_seams(address, 48) == of_frame(labelled, scene, 0, 48)
+    assert measure_seams(address, 70) == LabelChanges()

@@ -19,7 +19,7 @@ from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.synthetic import SyntheticFrame
 from hsistream.sections import ViewsSection
-from hsistream.stages import Context, scene_tiles
+from hsistream.stages import Address, Context, scene_tiles
 from hsistream.stages import count as count_stage
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
@@ -216,7 +216,7 @@ def test_latents_are_counted_among_the_components(scene: Scene) -> None:
 def encoded(scene: Scene, learnt: RunDirectory) -> tuple[RunConfig, Constants]:
     """Settings that view latents, and constants that have some: those of a run with a network."""
     config = RunConfig.make("consensus-dgc", settings=[("cluster.clusters", 3)])
-    return config, load_constants(learnt, config.views.spectral, "mark")
+    return config, load_constants(Address(scene, learnt, "mark"), config.views.spectral)
 
 
 def test_latents_are_a_source_of_views(
@@ -276,10 +276,12 @@ def test_latents_with_a_missing_file_are_refused(
         stage.run(context)
 
 
-def test_without_latents_none_are_looked_for(learnt: RunDirectory, tmp_path: Path) -> None:
+def test_without_latents_none_are_looked_for(
+    scene: Scene, learnt: RunDirectory, tmp_path: Path
+) -> None:
     own = RunDirectory(tmp_path)
     own.table(STATISTICS).write_bytes(learnt.table(STATISTICS).read_bytes())
-    assert load_constants(own, ("z",), "mark").latents is None
+    assert load_constants(Address(scene, own, "mark"), ("z",)).latents is None
 
 
 def test_tiles_of_a_scene_come_frame_by_frame(scene: Scene) -> None:
