@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
-from hsistream.network_sections import EncoderSection, TrainingSection
+from hsistream.network_sections import DiffcrnSection, EncoderSection, TrainingSection
 from hsistream.presets import presets_of
 from hsistream.sections import (
     ClassifySection,
@@ -83,7 +83,9 @@ class RunConfig(Section):
                     "a network and its latents belong together: set encoder.name (--method dgc), "
                     'and have "latents" among classify.features (--features)'
                 )
-            if self.classify.classifier == "ctssfm" and self.classify.features != ("latents",):
+            stages = isinstance(self.encoder, DiffcrnSection) and self.encoder.latents == "stages"
+            fit = self.classify.features == ("latents",) and stages
+            if self.classify.classifier == "ctssfm" and not fit:
                 raise ValueError(
                     "classifier ctssfm needs the stages of diffcrn alone: use --method diffcrn "
                     "--set encoder.latents=stages --features latents, or another classifier"

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+Floats = NDArray[np.float64]
 
 CONVENTIONS = ("spatial:", "proj:")
 """Zarr attribute conventions that :func:`Georeference.group_attributes` follows."""
@@ -37,6 +40,28 @@ class Georeference:
         a, b, c, d, e, f = self.transform
         moved = (a, b, c + a * column + b * row, d, e, f + d * column + e * row)
         return Georeference(moved, self.crs_wkt)
+
+    def agrees(self, other: Georeference, shape: tuple[int, int]) -> bool:
+        """Tell whether two grids of a shape (y, x) differ by less than half a pixel.
+
+        Coordinate systems are compared where both name one.
+        """
+        systems = [CRS.from_wkt(each.crs_wkt) for each in (self, other) if each.crs_wkt]
+        if len(systems) > 1 and systems[0] != systems[1]:
+            return False
+        row, column = np.array([(0, 0), (0, shape[1]), (shape[0], 0), shape], np.float64).T
+        rows, columns = other.pixels_at(*self.places_of(row, column))
+        return bool(max(np.abs(rows - row).max(), np.abs(columns - column).max()) < 1 / 2)
+
+    def places_of(self, row: Floats, column: Floats) -> tuple[Floats, Floats]:
+        """Give map coordinates x and y (place,) of rows and columns; whole ones are corners."""
+        a, b, c, d, e, f = self.transform
+        return a * column + b * row + c, d * column + e * row + f
+
+    def pixels_at(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Give rows and columns (place,) of map coordinates; whole ones are corners of pixels."""
+        back = ~Affine(*self.transform)
+        return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
 
     def pixel_area_m2(self) -> float | None:
         """Area of one pixel in square metres, or None where the system is not metric."""

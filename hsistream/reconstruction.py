@@ -55,6 +55,12 @@ def reconstruct(directory: str | Path, *, notify: Notify = ignore) -> Path:
             f"reconstruct needs a run of a diffusion model, but {run.path} is one of method "
             f"{run.config().method}. Make one with --method spectraldiff."
         )
+    learnt = run.config().learnt
+    if learnt is not None:
+        raise ConfigError(
+            f"reconstruct needs the run that has learnt, but {run.path} is a prediction by it. "
+            f"Name {learnt.run} instead."
+        )
     if "train" not in manifest.stages:
         raise IncompleteError(
             f"A trained network is needed, but that of {run.path} is not trained to its end. "

@@ -293,8 +293,8 @@ class CtssfmSection(WindowSection):
     weights: Literal["stage", "pixel", "even"] = "stage"
     """Of the time steps, for ``window``: learnt for each stage, told by every pixel, or all the
     same."""
-    keep: Annotated[int, Field(ge=1, le=20)] | None = 5
-    """Time steps that are used where latents have more: the best for the labels; None: all."""
+    keep: Annotated[int, Field(ge=1, le=20)] | Literal["all"] = 5
+    """Time steps that are used where latents have more: the best for the labels, or all."""
     batch: Annotated[int, Field(ge=2, le=4096)] = 64
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
 

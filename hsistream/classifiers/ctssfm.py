@@ -74,7 +74,7 @@ def fit(settings: ClassifySection, lesson: Lesson, seed: int) -> Learnt:
     of, given = settings.ctssfm, time_steps(lesson.squares.shape[1])
     labelled, known = of_known(lesson)
     chosen = np.arange(given)
-    if of.keep is not None and given > of.keep:
+    if of.keep != "all" and given > of.keep:
         chosen = _best(labelled, of, seed)
     network = _network(of, chosen, len(known), seed)
     losses = train(network, _optimiser(network, of), labelled, of, seed)
@@ -133,7 +133,7 @@ def time_steps(features: int) -> int:
 
 def _best(lesson: Lesson, of: CtssfmSection, seed: int) -> NDArray[np.int64]:
     """Choose the time steps that a network of all weighs most; their places, rising."""
-    assert of.keep is not None, "asked only where some are left out"
+    assert of.keep != "all", "asked only where some are left out"
     given = time_steps(lesson.squares.shape[1])
     steps = max(1, CHOOSING_EPOCHS * len(lesson.number) // of.batch)
     network = _network(of, np.arange(given), lesson.classes, seed, weighing="scene")

@@ -2,7 +2,9 @@
 
 Few labels tell little of how features vary together. The covariance of every class
 is therefore drawn towards that of features without correlation, as far as the labels
-themselves advise; all classes count the same, however many labels they have.
+themselves advise; all classes count the same, however many labels they have. Where
+labels do not tell at all how a class varies, because there is one of each or they are
+all alike, the nearest mean decides.
 
 References
 ----------
@@ -30,26 +32,21 @@ from hsistream.sections import ClassifySection
 
 __all__ = ["HELD_OUT_FITS", "fit", "judging_bytes", "reach", "restore", "training_bytes"]
 
+LEAST_VARIANCE = 1e-12
+"""Mean variance within classes, of standardised features, below which nothing varies."""
+
 HELD_OUT_FITS = 5
 """Fits to a part of the labels by which probabilities are calibrated on the others."""
 
 
 def fit(_settings: ClassifySection, lesson: Lesson, _seed: int) -> Linear:
-    """Learn from single pixels.
-
-    Raises
-    ------
-    ValueError
-        If no class has two labels: nothing is known then of how a class varies.
-    """
+    """Learn from single pixels."""
     pixels = Standardised.of(lesson)
     if len(pixels.known) == 1:
         return pixels.alone()
-    if np.bincount(pixels.number).max() < 2:
-        raise ValueError(
-            "a class with at least two labels is needed, but there is none. Use --classifier "
-            "logistic, or give more labels"
-        )
+    if pixels.variance() < LEAST_VARIANCE:
+        means = pixels.means()
+        return pixels.linear(means, -(means**2).sum(axis=1) / 2)
     alike = np.full(len(pixels.known), 1 / len(pixels.known))
     model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=alike)
     with warnings.catch_warnings():

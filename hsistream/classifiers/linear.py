@@ -98,6 +98,16 @@ class Standardised:
         known, number = np.unique(lesson.number, return_inverse=True)
         return cls((pixels - mean) * scale, number, known, mean, scale, lesson.classes)
 
+    def means(self) -> NDArray[np.float64]:
+        """Mean of every known class, (known class, feature)."""
+        sums = np.zeros((len(self.known), self.values.shape[1]))
+        np.add.at(sums, self.number, self.values)
+        return sums / np.bincount(self.number)[:, None]
+
+    def variance(self) -> float:
+        """Mean square of a feature's deviation from the mean of its class."""
+        return float(((self.values - self.means()[self.number]) ** 2).mean())
+
     def linear(self, weights: NDArray[np.float64], offsets: NDArray[np.float64]) -> Linear:
         """Take weights of standardised features and of known classes to all features and classes.
 

@@ -54,9 +54,9 @@ def split(labels: Labels, settings: ClassifySection, apart_px: int, seed: int) -
     Returns
     -------
     (pixel,) uint8
-        ``TRAIN``, ``TEST`` or ``UNUSED``. A class gives at most half of its labels to
-        the training, but at least one; one of which the training has no label is
-        not tested.
+        ``TRAIN``, ``TEST`` or ``UNUSED``. A class gives at least one label to the
+        training; of a number of labels at most half of those that it has, of a share
+        all but one. One of which the training has no label is not tested.
     """
     random = np.random.default_rng((seed, len(labels.number)))
     return SPLITS[settings.split](labels, settings, apart_px, random)
@@ -78,12 +78,13 @@ def least_distance_px(labels: Labels, roles: NDArray[np.uint8]) -> float:
 def chosen_of_each(
     number: Indices, count: int | float, random: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Choose labels (pixel,) of each class: so many, or such a share, but at most half."""
+    """Choose labels (pixel,) of each class: so many, but at most half; or such a share."""
     chosen = np.zeros(len(number), np.bool_)
     for each in np.unique(number):
         own = np.flatnonzero(number == each)
-        wanted = count if isinstance(count, int) else round(count * len(own))
-        chosen[random.permutation(own)[: _allowed(wanted, len(own))]] = True
+        some = isinstance(count, int)
+        wanted, most = (count, len(own) // 2) if some else (round(count * len(own)), len(own) - 1)
+        chosen[random.permutation(own)[: max(1, min(int(wanted), most))]] = True
     return chosen
 
 
@@ -94,11 +95,6 @@ def at_most(number: Indices, most: int, seed: int) -> NDArray[np.bool_]:
         own = np.flatnonzero(number == each)
         chosen[random.permutation(own)[:most]] = True
     return chosen
-
-
-def _allowed(wanted: int, there: int) -> int:
-    """Labels that a class may give to the training."""
-    return max(1, min(wanted, there // 2))
 
 
 def _random(
@@ -121,9 +117,7 @@ def _blocks(
     labels: Labels, settings: ClassifySection, apart_px: int, random: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Learn from some labels of each class in some of the blocks; test those of the others."""
-    places = np.stack([labels.frame, labels.row, labels.column], axis=1)
-    places[:, 1:] //= settings.block_px
-    block = np.unique(places, axis=0, return_inverse=True)[1].ravel()
+    block = _block_of(labels, settings.block_px)
     inside = _best_blocks(block, labels.number, settings.block_share, random)
     train = np.zeros(len(block), np.bool_)
     own = np.flatnonzero(inside)
@@ -133,6 +127,19 @@ def _blocks(
     test = ~inside & np.isin(labels.number, labels.number[train])
     test[test] = _distance_px(labels, train, test) >= apart_px
     return np.where(train, TRAIN, np.where(test, TEST, UNUSED)).astype(np.uint8)
+
+
+def classes_in_several_blocks(labels: Labels, block_px: int) -> int:
+    """Count the classes of which labels lie in two blocks or more."""
+    pairs = np.unique(np.stack([labels.number, _block_of(labels, block_px)]), axis=1)
+    return int((np.bincount(pairs[0]) > 1).sum())
+
+
+def _block_of(labels: Labels, block_px: int) -> Indices:
+    """Give each label the number of its block, (pixel,)."""
+    places = np.stack([labels.frame, labels.row, labels.column], axis=1)
+    places[:, 1:] //= block_px
+    return np.unique(places, axis=0, return_inverse=True)[1].ravel()
 
 
 def _best_blocks(

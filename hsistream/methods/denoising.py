@@ -33,6 +33,17 @@ Squares = tuple[Tensor, Tensor]
 (square, 1, y, x), 1 or 0."""
 
 
+FEW_BANDS = 3
+"""Up to so many values, a spectrum of zeros may be one that was measured."""
+
+
+def shown(clean: Tensor) -> Tensor:
+    """Tell where a square (band, y, x) shows anything, (y, x): far from all data, spectra are 0."""
+    if len(clean) <= FEW_BANDS:
+        return torch.ones_like(clean[0], dtype=torch.bool)
+    return (clean != 0).any(dim=0)
+
+
 class Projection(nn.Module):
     """Principal components of features, turned and lifted onto the unit sphere.
 
@@ -94,8 +105,7 @@ class Fading:
             return found
         origin, shape = (place.row, place.column), (clean.shape[1], clean.shape[2])
         noise = field_noise(origin, shape, len(clean), self.seed)
-        seen = (clean != 0).any(dim=0, keepdim=True)
-        added = torch.from_numpy(noise).to(clean.device) * seen
+        added = torch.from_numpy(noise).to(clean.device) * shown(clean)
         found += added * (1 - self.kept) ** 0.5
         return found
 

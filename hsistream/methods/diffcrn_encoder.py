@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hsistream.methods.base import ORIGIN, Gaps, Place, Standard
-from hsistream.methods.denoising import embed_spectra
+from hsistream.methods.denoising import embed_spectra, shown
 from hsistream.methods.diffcrn_model import Model, latent_count
 from hsistream.nn.exact import as_array, one_thread
 
@@ -55,7 +55,7 @@ class WindowEncoder:
     ) -> NDArray[Any]:
         """Turn (mean of bands, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
         clean = torch.from_numpy(embedded).to(self._device)
-        known = (clean != 0).any(dim=0)  # far from all data, pixels are 0
+        known = shown(clean)
         height, width = (extent - 2 * self.halo for extent in embedded.shape[1:])
         first = Place(place.row - self.halo, place.column - self.halo)
         latents = torch.zeros(self.latent_size, *clean.shape[1:], device=self._device)

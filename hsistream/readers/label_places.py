@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from rasterio.warp import transform as to_system
 
 from hsistream.errors import ConfigError, SceneError
-from hsistream.readers.labelled import Indices, Labelled, LabelOptions, joined
+from hsistream.readers.labelled import (
+    UNLABELLED,
+    Indices,
+    Labelled,
+    LabelOptions,
+    class_name,
+    joined,
+)
 from hsistream.readers.map_places import georeferenced, pixel_of
 from hsistream.scene.scene import Scene
 
@@ -26,7 +33,6 @@ PIXELS, MAP, DEGREES = ("x", "y"), ("x_map", "y_map"), ("lon", "lat")
 
 FRAME = "frame"
 DEGREES_SYSTEM = "EPSG:4326"
-UNLABELLED = ("", "0")
 
 Coordinates = NDArray[np.float64]
 
@@ -43,12 +49,12 @@ def read_places(path: Path, scene: Scene, options: LabelOptions) -> Labelled:
     """
     rows = list(_rows(path, options.field))
     columns = _columns(path, rows, options.field)
-    kept = [row for row in rows if (row[options.field] or "").strip() not in UNLABELLED]
+    kept = [row for row in rows if class_name(row[options.field]) not in UNLABELLED]
     first, second = (
         np.array([_number(path, row, name) for row in kept], np.float64) for name in columns
     )
     frames = _frames(path, kept, scene, options.frame)
-    names = [str(row[options.field]).strip() for row in kept]
+    names = [class_name(row[options.field]) for row in kept]
     if columns == PIXELS:
         return _of_pixels(path, scene, frames, (second, first), names)
     return _of_coordinates(path, scene, frames, (first, second), names, columns == DEGREES)
@@ -89,7 +95,7 @@ def _frames(
 ) -> Indices | None:
     """Find the numbers of the frames that rows name, (label,); None where they name none."""
     if rows and FRAME in rows[0] and only is None:
-        return np.array([scene.frame_number(row[FRAME].strip()) for row in rows], np.int64)
+        return np.array([scene.frame_number((row[FRAME] or "").strip()) for row in rows], np.int64)
     if only is not None:
         return np.full(len(rows), scene.frame_number(only), np.int64)
     return np.zeros(len(rows), np.int64) if len(scene.frames) == 1 else None
@@ -139,8 +145,7 @@ def _of_coordinates(
         own = np.arange(len(x)) if frames is None else np.flatnonzero(frames == number)
         here_x, here_y = x[own], y[own]
         if degrees and len(own):
-            found_x, found_y = to_system(DEGREES_SYSTEM, georeference.crs_wkt, here_x, here_y)
-            here_x, here_y = np.asarray(found_x), np.asarray(found_y)
+            here_x, here_y = _from_degrees(here_x, here_y, georeference.crs_wkt, path)
         row, column, inside = pixel_of(here_x, here_y, georeference, scene.frames[number].shape)
         found += [
             (number, int(row[at]), int(column[at]), names[int(own[at])])
@@ -156,3 +161,17 @@ def _of_coordinates(
     frame, row, column = (np.array([each[axis] for each in found], np.int64) for axis in range(3))
     notes = [f"{missed:,} of {len(x):,} places of {path.name} lie in no frame"] if missed else []
     return joined(frame, row, column, [each[3] for each in found], notes)
+
+
+def _from_degrees(
+    lon: Coordinates, lat: Coordinates, system: str, path: Path
+) -> tuple[Coordinates, Coordinates]:
+    """Move degrees to the coordinate system of a frame."""
+    try:
+        x, y = to_system(DEGREES_SYSTEM, system, lon, lat)
+    except Exception as error:  # PROJ fails with several kinds where a place has no coordinates
+        raise ConfigError(
+            f"lon and lat are degrees, lat from -90 to 90, but {path} has places without "
+            f"coordinates in the system of the frame ({error}). Check the order of the columns."
+        ) from error
+    return np.asarray(x), np.asarray(y)

@@ -20,8 +20,14 @@ from rasterio.warp import transform_geom
 
 from hsistream.errors import ConfigError, SceneError
 from hsistream.georeference import Georeference
-from hsistream.readers.labelled import Labelled, LabelOptions, joined
-from hsistream.readers.map_places import georeferenced, grid_places, pixel_of, transform_of
+from hsistream.readers.labelled import (
+    UNLABELLED,
+    Labelled,
+    LabelOptions,
+    class_name,
+    joined,
+)
+from hsistream.readers.map_places import georeferenced, pixel_of, transform_of
 from hsistream.scene.scene import Scene
 
 STRIP_PX = 1024
@@ -32,8 +38,6 @@ POLYGONS = ("Polygon", "MultiPolygon")
 
 Shape = dict[str, Any]
 """A geometry as in GeoJSON: type and coordinates."""
-
-UNLABELLED = ("", "0", "None", "nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +101,14 @@ def _read(path: Path, field: str) -> Shapes:
         _, _, found, [values] = pyogrio.raw.read(path, columns=[field])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise SceneError(f"{path} cannot be read as points or polygons: {error}.") from error
-    kept = [(text, _name(value)) for text, value in zip(found, values, strict=True)]
-    named = [(text, name) for text, name in kept if text is not None and name not in UNLABELLED]
-    geometries = [shapely.geometry.mapping(shapely.from_wkb(text)) for text, _ in named]
+    kept = [(text, class_name(value)) for text, value in zip(found, values, strict=True)]
+    drawn = [(shapely.from_wkb(text), name) for text, name in kept if text is not None]
+    named = [(each, name) for each, name in drawn if name not in UNLABELLED and not each.is_empty]
+    geometries = [shapely.geometry.mapping(each) for each, _ in named]
     others = {each["type"] for each in geometries} - {*POINTS, *POLYGONS}
     if others:
         raise SceneError(f"Labels are points or polygons, but {path} has {', '.join(others)}.")
     return Shapes(geometries, [name for _, name in named], _system(about["crs"], path))
-
-
-def _name(value: Any) -> str:
-    """Write a class; 3.0 is 3."""
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip()
 
 
 def _system(text: str | None, path: Path) -> CRS:
@@ -147,7 +145,7 @@ def _pixels(
         yield row[inside], column[inside]
         return
     corners = np.array(list(_corners(geometry["coordinates"])))
-    rows, columns = grid_places(corners[:, 0], corners[:, 1], georeference)
+    rows, columns = georeference.pixels_at(corners[:, 0], corners[:, 1])
     top, bottom = _span(rows, shape[0])
     left, right = _span(columns, shape[1])
     for first in range(top, bottom, STRIP_PX):

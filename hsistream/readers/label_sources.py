@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from hsistream.errors import ConfigError, SceneError
 from hsistream.readers.label_places import read_places
 from hsistream.readers.label_shapes import read_shapes
 from hsistream.readers.labelled import Indices, Labelled, LabelOptions, by_frame
-from hsistream.readers.labels import read_labels
+from hsistream.readers.labels import label_georeference, read_labels
 from hsistream.scene.scene import Scene
 
 CLASSES_MOST = 1000
@@ -67,12 +67,33 @@ def read_labelled(path: str | Path, scene: Scene, options: LabelOptions) -> Labe
 def _of_rasters(path: Path, scene: Scene, options: LabelOptions) -> Labelled:
     """Read labels from rasters on the grid of their frames."""
     rasters = by_frame(scene, read_labels(path, options.key), options.frame, "labels")
+    check_places(path, scene, tuple(rasters))
     places = [np.nonzero(values > 0) for values in rasters.values()]
     row, column = (np.concatenate([each[axis] for each in places]) for axis in (0, 1))
     numbers = [scene.frame_number(name) for name in rasters]
     frame = np.repeat(numbers, [len(each[0]) for each in places])
     classes = np.concatenate([values[values > 0] for values in rasters.values()])
     return _of_numbers(frame, row, column, classes)
+
+
+def check_places(path: Path, scene: Scene, frames: Sequence[str]) -> None:
+    """Refuse a raster of labels that lies elsewhere than the one frame that it labels.
+
+    Raises
+    ------
+    ConfigError
+        If both have a georeference, and their grids differ by more than half a pixel.
+    """
+    found, frame = label_georeference(path), scene.frames[scene.frame_number(frames[0])]
+    place = frame.georeference
+    if found is None or place is None or len(frames) > 1 or found.agrees(place, frame.shape):
+        return
+    raise ConfigError(
+        f"Labels must lie on the grid of their frame, but {path} lies elsewhere: its first pixel "
+        f"is at {found.transform[2]:g}, {found.transform[5]:g} and that of {frame.name} at "
+        f"{place.transform[2]:g}, {place.transform[5]:g}, or pixel sizes or coordinate systems "
+        f"differ. Warp the labels to the frame, or give them as points or polygons."
+    )
 
 
 def _of_numbers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,11 @@ from hsistream.readers.labels import USUAL_KEY, Labels
 from hsistream.scene.scene import Scene
 
 Indices = NDArray[np.int64]
+
+UNLABELLED = ("", "0", "None", "nan")
+"""What a table says of a place that is not labelled."""
+
+WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,19 @@ class Labelled:
             self.names,
             self.notes,
         )
+
+
+def class_name(value: Any) -> str:
+    """Write the class that a table holds; columns with gaps make 3.0 of 3.
+
+    Examples
+    --------
+    >>> class_name(3.0), class_name(" 3.0"), class_name("v1.0"), class_name(None)
+    ('3', '3', 'v1.0', '')
+    """
+    text = "" if value is None else str(value).strip()
+    whole = WHOLE.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def joined(

@@ -11,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
+from hsistream.georeference import Georeference
 from hsistream.readers.arrays import Member, listing, npz_members
 from hsistream.readers.envi_header import TIFF_SUFFIXES, find_header
 from hsistream.readers.matlab import load_variable, mat_members
@@ -70,6 +71,12 @@ def read_labels(path: str | Path, key: str | None = None) -> dict[str, Labels]:
         wanted = "an integer raster (y, x)" if key is None else f"an integer raster {key!r} (y, x)"
         raise SceneError(f"Labels need {wanted}, but {place} holds {_contents(place)}.")
     return dict(sorted(found.items(), key=lambda item: item[0] != USUAL_KEY))
+
+
+def label_georeference(path: Path) -> Georeference | None:
+    """Tell where a raster of labels lies; None if it does not say."""
+    data = data_file(path) if path.is_file() else path
+    return _raster(data).header.georeference if _is_raster(data) else None
 
 
 def read_label_mosaic(folder: str | Path) -> dict[str, Labels]:

@@ -15,6 +15,7 @@ from hsistream.georeference import Georeference
 from hsistream.scene.scene import Scene
 
 Coordinates = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 def georeferenced(
@@ -68,18 +69,44 @@ def pixel_of(
     inside : (place,) bool
         Whether a place lies in the frame.
     """
-    row, column = grid_places(x, y, georeference)
+    row, column = georeference.pixels_at(x, y)
     known = np.isfinite(row) & np.isfinite(column)
     inside = known & (row >= 0) & (column >= 0) & (row < shape[0]) & (column < shape[1])
     return _whole(row, inside), _whole(column, inside), inside
 
 
-def grid_places(
-    x: Coordinates, y: Coordinates, georeference: Georeference
-) -> tuple[Coordinates, Coordinates]:
-    """Find rows and columns (place,) of map coordinates; whole ones are corners of pixels."""
-    back = ~transform_of(georeference)
-    return back.d * x + back.e * y + back.f, back.a * x + back.b * y + back.c
+def ground_places(
+    scene: Scene, frame: Indices, row: Indices, column: Indices
+) -> tuple[Indices, Indices, Indices]:
+    """Give pixels of frames that overlap on the ground the places that they share.
+
+    Parameters
+    ----------
+    scene : Scene
+        Its frames.
+    frame, row, column : (pixel,) int64
+        Where pixels lie.
+
+    Returns
+    -------
+    frame, row, column : (pixel,) int64
+        The same, but for frames with a georeference: pixels of the grid of the first
+        frame of their coordinate system, which goes on in all directions.
+    """
+    found = np.stack([frame, row, column])
+    first_of: dict[str, int] = {}
+    for number, each in enumerate(scene.frames):
+        place = each.georeference
+        if place is None or not place.crs_wkt:
+            continue
+        first = first_of.setdefault(place.crs_wkt, number)
+        grid = scene.frames[first].georeference
+        if first == number or grid is None:
+            continue
+        own = frame == number
+        rows, columns = grid.pixels_at(*place.places_of(row[own] + 0.5, column[own] + 0.5))
+        found[:, own] = np.stack([np.full(len(rows), first), np.floor(rows), np.floor(columns)])
+    return found[0], found[1], found[2]
 
 
 def _whole(values: Coordinates, inside: NDArray[Any]) -> NDArray[np.int64]:

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from hsistream.classifiers.splits import TRAIN
 from hsistream.report.facts import ClassificationSummary, ClusterSummary
 from hsistream.runs import RunDirectory
 from hsistream.sections import ClassifySection
 from hsistream.stages import divide as divide_stage
 from hsistream.stages import examine as examine_stage
 from hsistream.stages import learn as learn_stage
-from hsistream.stores.tables import read_table
+from hsistream.stores.tables import Table, read_table
 
 
 def classification_summary(run: RunDirectory) -> ClassificationSummary | None:
@@ -29,7 +30,7 @@ def classification_summary(run: RunDirectory) -> ClassificationSummary | None:
         names=tuple(places["names"].tolist()),
         features=" + ".join(settings.features),
         classifier=settings.classifier,
-        split=describe_split(settings, int(places["apart_px"])),
+        split=describe_split(settings, int(places["apart_px"]), _taught(places)),
         labelled=np.bincount(places["number"], minlength=count),
         learnt=np.bincount(places["number"][places["final"]], minlength=count),
         confusion=scores["confusion"],
@@ -45,9 +46,20 @@ def named(summaries: Sequence[ClusterSummary], names: Sequence[str]) -> tuple[Cl
     return tuple(replace(each, name=names[each.label]) for each in summaries)
 
 
-def describe_split(settings: ClassifySection, apart_px: int) -> str:
-    """Say in words how labels were divided into what is learnt from and what is tested."""
-    each = f"{settings.per_class} labels of each class"
+def _taught(places: Table) -> tuple[int, int]:
+    """Fewest and most labels of a class that a split has learnt from."""
+    counts = [np.bincount(places["number"][own]) for own in places["roles"] == TRAIN]
+    known = [int(count) for each in counts for count in each[each > 0]]
+    return min(known, default=0), max(known, default=0)
+
+
+def describe_split(settings: ClassifySection, apart_px: int, taught: tuple[int, int]) -> str:
+    """Say in words how labels were divided into what is learnt from and what is tested.
+
+    ``taught`` are the fewest and the most labels of a class that are learnt from.
+    """
+    low, high = taught
+    each = f"{high} labels of each class" if low == high else f"{low} to {high} labels of a class"
     if settings.split == "fraction":
         return f"{settings.fraction:.3g} of the labels of each class, wherever they lie"
     if settings.split == "random":

@@ -7,12 +7,20 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.classifiers.splits import TEST, TRAIN, Labels, at_most, split
+from hsistream.classifiers.splits import (
+    TEST,
+    TRAIN,
+    Labels,
+    at_most,
+    classes_in_several_blocks,
+    split,
+)
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import StageStarted, Warned
 from hsistream.readers.label_sources import read_labelled
 from hsistream.readers.labelled import Labelled, LabelOptions
+from hsistream.readers.map_places import ground_places
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
 from hsistream.stages import Address, Context, Needs
@@ -26,6 +34,9 @@ TILE_PX = 1024
 
 LABEL_BYTES = 8 * 4 * 6
 """Memory of a labelled pixel while it is read and sorted."""
+
+SEEDS = 1_000_000
+"""Splits of one seed, at most: those of the next one are others."""
 
 NAMED = 8
 """Names of classes that a message lists."""
@@ -112,19 +123,21 @@ def has_data(labels: Labelled, scene: Scene) -> NDArray[np.bool_]:
 def divided(labels: Labelled, context: Context) -> NDArray[np.uint8]:
     """Divide labels for every split, (split, pixel); refuse splits without a test.
 
+    Pixels that show one place on the ground, in several frames, have one role.
+
     Raises
     ------
     ConfigError
         If a split has nothing to test.
     """
     config = context.config
-    settings, plain = asked(config), plain_labels(labels)
-    apart_px = apart(config)
+    settings, apart_px = asked(config), apart(config)
+    places, member = one_of_each_place(labels, context.scene)
     found = np.zeros((settings.splits, len(labels.number)), np.uint8)
     for number in range(settings.splits):
-        found[number] = split(plain, settings, apart_px, config.seed + number)
+        found[number] = split(places, settings, apart_px, SEEDS * config.seed + number)[member]
         if not (found[number] == TEST).any():
-            raise ConfigError(_no_test(settings, apart_px))
+            raise ConfigError(_no_test(places, settings, apart_px))
     return found
 
 
@@ -134,18 +147,27 @@ def apart(config: RunConfig) -> int:
     return seen_px(config) if settings.apart_px is None else settings.apart_px
 
 
-def plain_labels(labels: Labelled) -> Labels:
-    """Give the arrays of labels."""
-    return Labels(labels.frame, labels.row, labels.column, labels.number)
+def one_of_each_place(labels: Labelled, scene: Scene) -> tuple[Labels, NDArray[np.int64]]:
+    """Give one label for each place on the ground, and the number of that of every pixel."""
+    places = np.stack(ground_places(scene, labels.frame, labels.row, labels.column), axis=1)
+    _, first, member = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    frame, row, column = places[first].T
+    return Labels(frame, row, column, labels.number[first]), member.ravel()
 
 
-def _no_test(settings: ClassifySection, apart_px: int) -> str:
+def _no_test(places: Labels, settings: ClassifySection, apart_px: int) -> str:
     """Say why a split has nothing to test, and what would help."""
     if settings.split == "blocks":
+        if not classes_in_several_blocks(places, settings.block_px):
+            return (
+                f"Labels to test are needed, but no class has labels in two blocks of "
+                f"{settings.block_px} px. Use smaller blocks (--block), label each class in "
+                f"several places, or use --split random."
+            )
         return (
             f"Labels to test are needed, but none lies {apart_px} px from all that are learnt "
-            f"from. Use larger or fewer blocks (--set classify.block_px, classify.block_share), a "
-            f"smaller window, or --split random."
+            f"from. Use larger or fewer blocks (--block, --set classify.block_share), a smaller "
+            f"window, or --split random."
         )
     return (
         "Labels to test are needed, but no class has two. Give more labels, or ask for a map "

@@ -318,7 +318,7 @@ BY_LEARNT: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
 
 DIVIDE = Stage(
     name="divide",
-    version=1,
+    version=2,
     needs=("statistics",),
     sections=("seed", "classify", "encoder"),
     writes=("labelled.npz",),

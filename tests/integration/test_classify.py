@@ -93,6 +93,15 @@ def accuracy(run: RunDirectory, scene: Scene, number: int) -> float:
 # What comes out
 
 
+def test_seeds_have_no_split_in_common(classified: Classified) -> None:
+    first, second = (
+        read_table(classified(("seed", seed), name=f"seed{seed}").table(divide.TABLE))["roles"]
+        for seed in (0, 1)
+    )
+    for roles in first:
+        assert (roles != second).any(axis=1).all()
+
+
 def test_frames_without_labels_are_mapped_too(mapped: RunDirectory, scene: Scene) -> None:
     assert accuracy(mapped, scene, 0) > 0.9
     assert accuracy(mapped, scene, 1) > 0.85
@@ -404,8 +413,10 @@ REFUSED = [
     Refused(("--set", "classify.transformer.window_px=4"), "must be odd"),
     Refused(("--set", "classify.ctssfm.variant=all"), "classify.ctssfm.variant"),
     Refused(("--classifier", "ctssfm"), "needs the stages of diffcrn alone"),
-    Refused(("--method", "dgc", "--classifier", "ctssfm"), "256 values for each time step"),
-    Refused(("--split", "blocks", "--block", "200"), "none lies 1 px"),
+    Refused(("--method", "dgc", "--classifier", "ctssfm"), "needs the stages of diffcrn alone"),
+    Refused(("--method", "diffcrn", "--classifier", "ctssfm"), "encoder.latents=stages"),
+    Refused(("--split", "blocks", "--block", "200"), "no class has labels in two blocks of 200 px"),
+    Refused(("--split", "blocks", "--set", "classify.apart_px=500"), "none lies 500 px"),
     Refused(("--device", "cuda"), "--device cuda is for methods with a network"),
     Refused(("--frame", "frame9"), "no frame 'frame9'"),
     Refused(("--key", "nothing"), "'nothing'"),

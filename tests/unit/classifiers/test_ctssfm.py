@@ -255,8 +255,8 @@ def test_the_time_steps_that_tell_classes_are_kept(
     assert ctssfm.fit(settings, of, 0).arrays()[ctssfm.CHOSEN].tolist() == list(informative)
 
 
-@pytest.mark.parametrize(("keep", "expected"), [(None, 3), (3, 3), (5, 3), (1, 1)])
-def test_no_more_time_steps_are_used_than_are_asked_for(keep: int | None, expected: int) -> None:
+@pytest.mark.parametrize(("keep", "expected"), [("all", 3), (3, 3), (5, 3), (1, 1)])
+def test_no_more_time_steps_are_used_than_are_asked_for(keep: int | str, expected: int) -> None:
     settings = asked(variant="steps", keep=keep, steps=2)
     fitted = ctssfm.fit(settings, lesson_of(3, (1,), 0, pixels=12), 0)
     assert len(fitted.arrays()[ctssfm.CHOSEN]) == expected

@@ -56,11 +56,18 @@ def test_a_feature_that_does_not_vary_has_no_weight() -> None:
         assert not module.fit(SETTINGS, of, 0).weights[:, 2].any()
 
 
-def test_one_label_of_each_class_is_too_few_for_covariances() -> None:
-    of = lesson(3, pixels=3)
-    with pytest.raises(ValueError, match="two labels"):
-        lda.fit(SETTINGS, of, 0)
-    assert (logistic.fit(SETTINGS, of, 0).judge(of.squares).argmax(axis=1) == of.number).all()
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("each", [1, 4])
+def test_where_no_class_varies_the_nearest_mean_decides(classes: int, each: int) -> None:
+    of = lesson(classes, pixels=classes)
+    again = Lesson(np.repeat(of.squares, each, axis=0), np.repeat(of.number, each), classes)
+    fitted = lda.fit(SETTINGS, again, 0)
+    values = np.random.default_rng(7).normal(30, 3, (50, 5)).astype(np.float32)
+    scale = of.pixels.std(axis=0)
+    gaps = ((values[:, None] - of.pixels) / scale) ** 2
+    said = fitted.judge(values[:, :, None, None])
+    np.testing.assert_array_equal(said.argmax(axis=1), of.number[gaps.sum(axis=2).argmin(axis=1)])
+    assert len(np.unique(said.argmax(axis=1))) == classes
 
 
 def test_a_class_of_one_label_is_learnt_beside_others() -> None:

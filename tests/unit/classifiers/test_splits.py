@@ -12,6 +12,7 @@ from hsistream.classifiers.splits import (
     TRAIN,
     Labels,
     at_most,
+    classes_in_several_blocks,
     least_distance_px,
     split,
 )
@@ -54,6 +55,20 @@ def test_a_share_of_each_class_is_learnt_from() -> None:
     roles = split(labels, asked("fraction", fraction=0.05), 0, 0)
     expected = np.round(0.05 * np.bincount(labels.number)).tolist()
     assert counts(labels, roles, TRAIN) == expected
+
+
+@pytest.mark.parametrize(("there", "learnt"), [(1, 1), (2, 1), (10, 9), (100, 90)])
+def test_a_large_share_leaves_one_to_the_test(there: int, learnt: int) -> None:
+    place = np.arange(there)
+    roles = split(Labels(0 * place, place, place, 0 * place), asked("fraction", fraction=0.9), 0, 0)
+    assert (roles == TRAIN).sum() == learnt
+    assert (roles == TEST).sum() == there - learnt
+
+
+def test_classes_of_one_block_are_told() -> None:
+    labels = field((60, 60))
+    assert classes_in_several_blocks(labels, 12) == 3
+    assert classes_in_several_blocks(labels, 60) == 0
 
 
 @pytest.mark.parametrize(("there", "learnt", "tested"), [(1, 1, 0), (2, 1, 1), (5, 2, 3)])

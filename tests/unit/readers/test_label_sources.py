@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,14 @@ import pytest
 import rasterio
 import shapely
 from numpy.typing import NDArray
+from rasterio.transform import Affine
 from rasterio.warp import transform as to_system
 
 import hsistream as hs
 from hsistream.errors import ConfigError, HsistreamError, SceneError
 from hsistream.readers.label_sources import read_labelled
 from hsistream.readers.labelled import Labelled, LabelOptions, joined
+from hsistream.readers.map_places import ground_places
 from hsistream.readers.options import ReadOptions
 from hsistream.scene.scene import Scene
 
@@ -183,6 +185,40 @@ def test_a_geotiff_is_read_as_labels(scene: Scene, tmp_path: Path) -> None:
     assert len(found.number) == 101
 
 
+@pytest.mark.parametrize("shift_px", [0, 1])
+def test_a_raster_must_lie_on_the_grid_of_its_frame(
+    scene: Scene, tmp_path: Path, shift_px: int
+) -> None:
+    georeference = scene.frames[0].georeference
+    assert georeference is not None
+    moved = georeference.shifted(0, shift_px)
+    profile = {"driver": "GTiff", "height": 50, "width": 70, "count": 1, "dtype": "uint8"}
+    profile |= {"transform": Affine(*moved.transform), "crs": moved.crs_wkt}
+    with rasterio.open(tmp_path / "frame0.tif", "w", **profile) as file:
+        file.write(np.tile(np.array([1, 2], np.uint8), (50, 35)), 1)
+    if shift_px:
+        with pytest.raises(ConfigError, match="lies elsewhere"):
+            read_labelled(tmp_path / "frame0.tif", scene, LabelOptions())
+    else:
+        assert len(read_labelled(tmp_path / "frame0.tif", scene, LabelOptions()).number) == 3500
+
+
+def test_whole_numbers_of_a_column_with_gaps_are_whole(scene: Scene, tmp_path: Path) -> None:
+    rows = [(1, 1, "13.0"), (2, 1, "0.0"), (3, 1, "2.0"), (4, 1, ""), (5, 1, "nan"), (6, 1, "v1.0")]
+    path = write_csv(tmp_path / "labels.csv", ("x", "y", "class"), rows)
+    assert read_labelled(path, scene, LabelOptions(frame="frame0")).names == ("2", "13", "v1.0")
+
+
+def test_what_frames_show_of_one_place_has_one_place(scene: Scene) -> None:
+    first = scene.frames[0].georeference
+    assert first is not None
+    second = replace(scene.frames[1], georeference=first.shifted(-3, 20))
+    overlapping = replace(scene, frames=(scene.frames[0], second))
+    frame, row, column = np.array([[0, 1, 1], [5, 8, 0], [30, 10, 0]])
+    found = np.stack(ground_places(overlapping, frame, row, column))
+    np.testing.assert_array_equal(found, [[0, 0, 0], [5, 5, -3], [30, 30, 20]])
+
+
 def test_classes_are_ordered_as_numbers_then_as_words() -> None:
     place = np.arange(5)
     found = joined(0 * place, place, place, ["10", "soil", "9", "Soil", "2"])
@@ -229,6 +265,7 @@ class Refused:
 
 
 POINT = {"type": "Point", "coordinates": [10.0, 50.0]}
+EMPTY = {"type": "Polygon", "coordinates": []}
 LINE = {"type": "LineString", "coordinates": [[10.0, 50.0], [11.0, 50.0]]}
 
 
@@ -246,7 +283,10 @@ REFUSED = [
     Refused("a.csv", "x,y,class\n1.5,1,a\n", ConfigError, "x = 1.5", "frame0"),
     Refused("a.csv", "x,y,class\n1,1,0\n", SceneError, "labels no pixel", "frame0"),
     Refused("a.csv", "x,y,class,frame\n1,1,a,frame9\n", SceneError, "no frame 'frame9'"),
+    Refused("a.csv", "x,y,class,frame\n1,1,a\n", SceneError, "no frame ''"),
     Refused("a.csv", "lon,lat,class\n-60,10,a\n", ConfigError, "none of the 1 places"),
+    Refused("a.csv", "lon,lat,class\n36.5,-120.1,a\n", ConfigError, "order of the columns"),
+    Refused("a.geojson", feature(EMPTY), ConfigError, "none of the 0 shapes"),
     Refused("a.geojson", feature(POINT), ConfigError, "none of the 1 shapes"),
     Refused("a.geojson", feature(LINE), SceneError, "LineString"),
     Refused("a.geojson", feature(POINT, "kind"), SceneError, "no 'class'; it has kind"),
