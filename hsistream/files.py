@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,8 @@ def file_error(address: str | Path, error: OSError) -> HsistreamError:
         )
     if error.errno in _FORBIDDEN:
         return StoreError(
-            f"{address} must be writable and readable, but: {error.strerror}. Choose another place "
-            f"with --run, or change its permissions."
+            f"{address} must be writable and readable, but: {error.strerror}. Choose another "
+            f"place, or change its permissions."
         )
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{address} is needed, but there is no such file, store or array.")
@@ -47,6 +48,29 @@ def filing(address: str | Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise file_error(address, error) from error
+
+
+@contextmanager
+def locked(path: Path, target: Path) -> Iterator[None]:
+    """Keep a second process from writing ``target``; the lock file goes with the work.
+
+    Raises
+    ------
+    StoreError
+        If another process holds the lock.
+    """
+    with filing(path), path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"Another command is writing {target}. Wait until it has ended, or choose another "
+                f"name."
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def partial_of(path: Path) -> Path:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
 Floats = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 CONVENTIONS = ("spatial:", "proj:")
 """Zarr attribute conventions that :func:`Georeference.group_attributes` follows."""
@@ -29,11 +33,33 @@ class Georeference:
     crs_wkt: str = ""
 
     @classmethod
-    def from_grid_mapping(cls, mapping: Mapping[str, Any]) -> Georeference:
-        """Read the attributes of a CF grid-mapping variable that has a ``GeoTransform``."""
-        c, a, b, f, d, e = (float(word) for word in str(mapping["GeoTransform"]).split())
-        wkt = mapping.get("crs_wkt") or mapping.get("spatial_ref") or ""
-        return cls((a, b, c, d, e, f), str(wkt))
+    def from_grid_mapping(cls, mapping: Mapping[str, Any]) -> Georeference | None:
+        """Read the attributes of a CF grid-mapping variable that has a ``GeoTransform``.
+
+        It is a text of six numbers, or six numbers; None where it is anything else.
+        """
+        given, order = mapping["GeoTransform"], (1, 2, 0, 4, 5, 3)
+        words = given.split() if isinstance(given, str) else list(np.ravel(given))
+        system = mapping.get("crs_wkt") or mapping.get("spatial_ref")
+        return cls.parsed([words[at] for at in order] if len(words) == len(order) else [], system)
+
+    @classmethod
+    def parsed(cls, transform: Sequence[Any], system: Any) -> Georeference | None:
+        """Read six numbers and a coordinate system, whatever they were written as.
+
+        None, with a logged warning, where they are not understood.
+        """
+        try:
+            a, b, c, d, e, f = (float(value) for value in transform)
+            return cls((a, b, c, d, e, f), _wkt_of(system))
+        except (ValueError, TypeError, CRSError) as error:
+            log.warning("A georeference is not understood (%s). The place is left out.", error)
+            return None
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether rows do not run along a map axis."""
+        return bool(self.transform[1] or self.transform[3])
 
     def shifted(self, row: int, column: int) -> Georeference:
         """Move the origin to another pixel of the same grid."""
@@ -106,3 +132,15 @@ class Georeference:
         if self.crs_wkt:
             mapping |= {"crs_wkt": self.crs_wkt, "spatial_ref": self.crs_wkt}
         return mapping
+
+
+def _wkt_of(system: Any) -> str:
+    """Write a coordinate system as WKT, and one that is already WKT as it is; "" for none."""
+    text = "" if system is None else system.decode() if isinstance(system, bytes) else str(system)
+    if not text:
+        return ""
+    try:
+        CRS.from_wkt(text)
+    except CRSError:
+        return str(CRS.from_user_input(text).to_wkt())
+    return text

@@ -124,6 +124,8 @@ def ingest(
         wavelength_units=wavelength_units,
         mosaic=mosaic,
         shape=request.shape(shape),
+        no_data=no_data,
+        keep_zeros=keep_zeros,
     )
     writing = IngestOptions(no_data=no_data, keep_zeros=keep_zeros, overwrite=overwrite)
     with shown(progress.value) as notify:

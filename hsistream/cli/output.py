@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hsistream.config import GIB, RunConfig
 from hsistream.errors import ConfigError
@@ -46,8 +47,17 @@ def say(line: str = "") -> None:
 
 
 def as_json(facts: Any) -> None:
-    """Write one JSON object to stdout."""
-    say(json.dumps(facts, indent=2, default=str))
+    """Write one JSON object to stdout; numbers that are none become null."""
+    say(json.dumps(_without_nan(facts), indent=2, default=str, allow_nan=False))
+
+
+def _without_nan(facts: Any) -> Any:
+    """Replace what JSON has no word for."""
+    if isinstance(facts, Mapping):
+        return {name: _without_nan(value) for name, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [_without_nan(value) for value in facts]
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts
 
 
 def counted(number: int, noun: str) -> str:
@@ -75,7 +85,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1)
         justify = "left" if number < left else "right"
         grid.add_column(head, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))  # names of classes and frames are no markup
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(grid)
 
 

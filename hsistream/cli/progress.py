@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -110,9 +111,9 @@ def _bars() -> Iterator[Notify]:
                 case StageFinished(stage, _, False) if stage in tasks:
                     bars.update(tasks[stage], completed=bars.tasks[tasks[stage]].total or 1)
                 case Warned(message):
-                    console.print(f"[yellow]warning:[/] {message}.", highlight=False)
+                    console.print(f"[yellow]warning:[/] {escape(message)}.", highlight=False)
                 case Noted(message):
-                    console.print(f"{message}.", highlight=False, style="dim")
+                    console.print(f"{escape(message)}.", highlight=False, style="dim")
                 case _:
                     pass
 

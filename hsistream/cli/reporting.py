@@ -13,9 +13,14 @@ from typing import Any
 import typer
 
 from hsistream.errors import HsistreamError
+from hsistream.files import file_error
 from hsistream.version import __version__
 
 INTERRUPTED = 130
+KEPT = "interrupted; what is finished is kept, the same command resumes"
+STOPPED = {"ingest": "interrupted; nothing was written, the same command starts anew"}
+"""What an interrupt means, by command; for others it is ``KEPT``."""
+
 BROKEN_PIPE = 141
 
 
@@ -29,7 +34,7 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
         except HsistreamError as error:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
-            _fail("interrupted; what is finished is kept, the same command resumes", INTERRUPTED)
+            _fail(STOPPED.get(command.__name__, KEPT), INTERRUPTED)
         except BrokenPipeError:  # whoever read the output has enough of it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
@@ -37,6 +42,8 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
             _fail("The machine is out of memory. See hsistream plan, and use --memory.", 4)
         except typer.Exit:
             raise
+        except OSError as error:
+            _fail(str(file_error(error.filename or "A file", error)), 1)
         except Exception as error:
             if logging.getLogger("hsistream").isEnabledFor(logging.DEBUG):
                 traceback.print_exc()

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+log = logging.getLogger(__name__)
 
 WAVELENGTHS = ("wavelength", "wavelengths", "wavelength_nm", "wavelengths_nm")
 WIDTHS = ("fwhm", "fwhm_nm")
 QUALITY = ("good_wavelengths", "good_bands", "bbl")
 NO_DATA = ("_fillvalue", "missing_value", "data_ignore_value", "nodata")
 UNITS = ("units", "unit")
-"""Names of datasets and attributes, in lower case."""
+"""Names of datasets and attributes, as :func:`said` writes them."""
+
+
+def said(name: str) -> str:
+    """Write a name as names are compared: in lower case, with underscores.
+
+    Examples
+    --------
+    >>> said("Data Ignore-Value")
+    'data_ignore_value'
+    """
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
 def plain(value: Any) -> str | float | None:
@@ -33,15 +50,53 @@ def plain(value: Any) -> str | float | None:
 
 
 def one_of(attributes: Mapping[str, Any], names: tuple[str, ...]) -> str | float | None:
-    """Read the first attribute of one of the names, whatever its case, that is one value."""
-    found = {name.lower(): plain(value) for name, value in attributes.items()}
-    return next((found[name] for name in names if found.get(name) is not None), None)
+    """Read the first attribute of one of the names that is one value."""
+    return next(values_of(attributes, names), None)
 
 
-def no_data_value(attributes: Mapping[str, Any]) -> float | None:
-    """Read the no-data value from the attributes of a cube."""
-    value = one_of(attributes, NO_DATA)
-    return None if value is None or isinstance(value, str | bool) else float(value)
+def values_of(attributes: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str | float]:
+    """Yield the attributes of such names that are one value, in the order of the names."""
+    found = {said(name): plain(value) for name, value in attributes.items()}
+    for name in names:
+        value = found.get(name)
+        if value is not None:
+            yield value
+
+
+def no_data_value(attributes: Mapping[str, Any], where: str) -> float | None:
+    """Read the no-data value from the attributes of a cube: a number, or a text that is one.
+
+    NaN means no data anyway, so another value is preferred. What cannot be read is left
+    out with a logged warning.
+    """
+    for value in values_of(attributes, NO_DATA):
+        number = _as_number(value)
+        if number is None:
+            log.warning(
+                "The no-data value %r of %s is no number; it is left out. Give it as --no-data.",
+                value, where,
+            )  # fmt: skip
+        elif math.isfinite(number):
+            return number
+    return None
+
+
+def _as_number(value: str | float) -> float | None:
+    """Read a number, a text of digits, or the eight bytes as which xarray keeps one."""
+    for read in (float, _from_bytes):
+        try:
+            return read(value)
+        except (ValueError, TypeError):
+            continue
+    return None
+
+
+def _from_bytes(value: Any) -> float:
+    """Read a number of eight bytes, written in letters."""
+    raw = base64.b64decode(value, validate=True)
+    if len(raw) != len(bytes(8)):
+        raise ValueError("not a number of eight bytes")
+    return float(np.frombuffer(raw, "<f8")[0])
 
 
 def texts(attributes: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -264,4 +265,10 @@ def _rank(path: Path, base: str) -> str:
 
 def _siblings(path: Path) -> list[Path]:
     """Files of the same folder, sorted."""
-    return sorted(other for other in path.parent.iterdir() if other.is_file())
+    return list(_files_of(path.parent, path.parent.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _files_of(folder: Path, _changed_ns: int) -> tuple[Path, ...]:
+    """List a folder once for all files in it that are asked for, and anew when it has changed."""
+    return tuple(sorted(other for other in folder.iterdir() if other.is_file()))

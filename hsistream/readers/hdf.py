@@ -31,6 +31,7 @@ from hsistream.readers.beside import (
     no_data_value,
     one_of,
     plain,
+    said,
     texts,
 )
 from hsistream.readers.cube_source import (
@@ -48,9 +49,9 @@ log = logging.getLogger(__name__)
 
 HDF_SUFFIXES = (".h5", ".hdf5", ".he5", ".hdf", ".nc", ".nc4")
 
-MAP_INFO = ("map_info", "map info")
-EPSG = ("epsg code", "epsg_code", "epsg")
-"""Names of datasets, in lower case."""
+MAP_INFO = ("map_info",)
+EPSG = ("epsg_code", "epsg")
+"""Names of datasets, as names are compared."""
 
 WINDOW_OF_ABSORPTION = re.compile(r"band_window_\d+_nanometers", re.IGNORECASE)
 """Attributes of a group that give the limits, nm, of bands without light."""
@@ -160,7 +161,7 @@ def _open_dataset(
         array,
         axes,
         axis=_spectral_axis(beside, bands, options, where),
-        no_data=no_data_value(cube.attrs),
+        no_data=_no_data(cube, where),
         georeference=_place(beside),
         attributes={"variable": key, **texts(cube.attrs)},
     )
@@ -177,11 +178,12 @@ class _Beside:
     def vector(self, names: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Vector, str]:
         """Find a vector of numbers, of one of the lengths, and its unit."""
         for name, value in self.cube.attrs.items():
-            if name.lower() in names and np.size(value) in lengths:
+            if said(name) in names and np.size(value) in lengths:
                 return _numbers(value), ""
         for item in self._datasets(names):
-            if item.ndim == 1 and item.dtype.kind in "iufb" and item.size in lengths:
-                return _numbers(item[:]), str(one_of(item.attrs, UNITS) or "")
+            lies_along = item.ndim > 0 and max(item.shape) == item.size
+            if lies_along and item.dtype.kind in "iufb" and item.size in lengths:
+                return _numbers(item[()]), str(one_of(item.attrs, UNITS) or "")
         return (), ""
 
     def word(self, names: tuple[str, ...]) -> str | None:
@@ -198,7 +200,7 @@ class _Beside:
         def shared(name: str) -> int:
             return len(set(mine) & set(PurePosixPath("/", name).parents))
 
-        paths = [name for name in self.members if PurePosixPath(name).name.lower() in names]
+        paths = [name for name in self.members if said(PurePosixPath(name).name) in names]
         for path in sorted(paths, key=shared, reverse=True):
             yield self.cube.file[path]
 
@@ -254,15 +256,35 @@ def _dark_windows(cube: h5py.Dataset) -> list[tuple[float, float]]:
     return found
 
 
+def _no_data(cube: h5py.Dataset, where: str) -> float | None:
+    """Read the no-data value from the attributes of a cube, else what it was filled with."""
+    found, made = no_data_value(cube.attrs, where), cube.id.get_create_plist()
+    if found is None and made.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
+        filled = float(cube.fillvalue)
+        return filled if filled != 0 and np.isfinite(filled) else None
+    return found
+
+
 def _place(beside: _Beside) -> Georeference | None:
     """Read the place from a CF grid mapping, else from an ENVI map info that was kept."""
-    mapping = beside.cube.attrs.get("grid_mapping")
-    item = beside.cube.parent.get(str(plain(mapping))) if mapping is not None else None
-    facts = {} if item is None else {name: plain(value) for name, value in item.attrs.items()}
+    facts = _grid_mapping(beside.cube)
     if "GeoTransform" in facts:
         return Georeference.from_grid_mapping(facts)
     info, code = beside.word(MAP_INFO), beside.word(EPSG)
     return None if info is None else _of_map_info(info, code)
+
+
+def _grid_mapping(cube: h5py.Dataset) -> dict[str, Any]:
+    """Find the attributes of the grid mapping of a cube, in its group or in one around it."""
+    name, group = plain(cube.attrs.get("grid_mapping")), cube.parent
+    while name is not None:
+        item = group.get(str(name))
+        if item is not None:
+            return dict(item.attrs)
+        if group.name == "/":
+            break
+        group = group.parent
+    return {}
 
 
 def _of_map_info(info: str, code: str | None) -> Georeference | None:
@@ -271,14 +293,15 @@ def _of_map_info(info: str, code: str | None) -> Georeference | None:
     Turned grids are left out: a wrong place is worse than none.
     """
     words = [word.strip() for word in info.strip("{} ").split(",")]
-    if "rotation" in info.lower():
+    turned = re.search(r"rotation\s*=\s*([-+.\deE]+)", info, re.IGNORECASE)
+    if turned and turned[1].strip("-+0.") != "":
         log.warning(
             "A map info with a rotation is not understood: %s. The place is left out.", info
         )
         return None
     try:
         column, row, x, y, width, height = map(float, words[1:7])
-        wkt = CRS.from_epsg(int(code)).to_wkt() if code else ""
+        wkt = CRS.from_epsg(int(float(code))).to_wkt() if code else ""
     except ValueError:
         log.warning("The map info %r is not understood. The place is left out.", info)
         return None

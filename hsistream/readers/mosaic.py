@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.rasters import RasterSource
+from hsistream.scene.ingest import find_missing
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window, overlap, within
 
@@ -52,6 +53,8 @@ class MosaicSource:
 
     header: FrameHeader
     pieces: tuple[Piece, ...]
+    no_data: float | None = None
+    keep_zeros: bool = False
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the values of a window, (band, y, x); places without a piece hold no data."""
@@ -89,10 +92,11 @@ class MosaicSource:
 
     def _has_data(self, block: NDArray[Any]) -> NDArray[np.bool_]:
         """Tell which pixels have a value in any band, (y, x)."""
-        has_value = np.isfinite(block)
-        if self.header.no_data is not None:
-            has_value &= block != self.header.no_data
-        return np.asarray(has_value.any(axis=0))
+        no_data = self.header.no_data if self.no_data is None else self.no_data
+        has_data = ~find_missing(block, no_data).all(axis=0)
+        if not self.keep_zeros and len(block) > 1:
+            has_data &= block.any(axis=0)
+        return np.asarray(has_data)
 
 
 def join_mosaic(sources: Sequence[RasterSource]) -> MosaicSource:

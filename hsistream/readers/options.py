@@ -28,6 +28,9 @@ class ReadOptions:
     shape : (int, int), optional
         Size (y, x), px, of a cube that is stored as (band, pixel) or
         (pixel, band).
+    no_data, keep_zeros : float, bool
+        As :class:`hsistream.scene.ingest.IngestOptions` has them: where pieces of a
+        mosaic overlap, one without data gives way.
 
     Raises
     ------
@@ -45,6 +48,8 @@ class ReadOptions:
     wavelength_units: str | None = None
     mosaic: bool = False
     shape: tuple[int, int] | None = None
+    no_data: float | None = None
+    keep_zeros: bool = False
 
     def __post_init__(self) -> None:
         if self.axes is not None:

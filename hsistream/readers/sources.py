@@ -95,7 +95,7 @@ def open_sources(
     opened = [(file, source) for file in files for source in _open(file, options)]
     rasters = [source for _, source in opened if isinstance(source, RasterSource)]
     if options.mosaic:
-        return [_mosaic(opened, rasters)]
+        return [_mosaic(opened, rasters, options)]
     hint_mosaic(rasters)
     return list(_named(opened))
 
@@ -129,7 +129,7 @@ def _expand(path: str | Path) -> Iterator[Path]:
 
 def _missing(path: str) -> str:
     """Say that a file is not there."""
-    if "://" in path:
+    if re.match(r"[a-z][a-z0-9+.]+:/", path):
         return f"Files are read from local disks, but {path} is a remote address. Copy it first."
     return f"A file or folder is needed, but there is none at {path}. Check the name."
 
@@ -184,7 +184,9 @@ def _open(path: Path, options: ReadOptions) -> Sequence[FileSource]:
 
 
 def _mosaic(
-    opened: Sequence[tuple[Path, FileSource]], rasters: Sequence[RasterSource]
+    opened: Sequence[tuple[Path, FileSource]],
+    rasters: Sequence[RasterSource],
+    options: ReadOptions,
 ) -> MosaicSource:
     """Join all files to one frame."""
     others = [str(path) for path, source in opened if not isinstance(source, RasterSource)]
@@ -194,7 +196,12 @@ def _mosaic(
             f"{', '.join(others) or 'no file'}. Ingest other files without it."
         )
     joined = join_mosaic(rasters)
-    return replace(joined, header=replace(joined.header, name=safe_name(joined.header.name)))
+    return replace(
+        joined,
+        header=replace(joined.header, name=safe_name(joined.header.name)),
+        no_data=options.no_data,
+        keep_zeros=options.keep_zeros,
+    )
 
 
 def _named(opened: Sequence[tuple[Path, FileSource]]) -> Iterator[FileSource]:

@@ -162,7 +162,7 @@ def _open_array(
         array,
         axes,
         axis=_axis_beside(parent, bands, options, where),
-        no_data=no_data_value(array.attrs),
+        no_data=_no_data(array, where),
         georeference=None if parent is None else _place(parent, array),
         attributes={"variable": array.path, **texts(array.attrs)},
     )
@@ -218,6 +218,14 @@ def _mask(parent: zarr.Group | None, shape: tuple[int, int]) -> zarr.Array[Any] 
     return item if fits and isinstance(item, zarr.Array) else None
 
 
+def _no_data(array: zarr.Array[Any], where: str) -> float | None:
+    """Read the no-data value from attributes; xarray keeps it as fill value in version 2."""
+    found = no_data_value(array.attrs, where)
+    if found is None and array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in array.attrs:
+        return no_data_value({"_FillValue": array.metadata.fill_value}, where)
+    return found
+
+
 def _place(parent: zarr.Group, array: zarr.Array[Any]) -> Georeference | None:
     """Read the place from a CF grid mapping, else from ``spatial:`` attributes."""
     mapping = parent.get(str(array.attrs.get("grid_mapping", "spatial_ref")))
@@ -226,6 +234,5 @@ def _place(parent: zarr.Group, array: zarr.Array[Any]) -> Georeference | None:
         return Georeference.from_grid_mapping(facts)
     transform = parent.attrs.get("spatial:transform")
     if isinstance(transform, list) and len(transform) >= 6:
-        a, b, c, d, e, f = (float(str(value)) for value in transform[:6])
-        return Georeference((a, b, c, d, e, f), str(parent.attrs.get("proj:wkt2", "")))
+        return Georeference.parsed(transform[:6], parent.attrs.get("proj:wkt2"))
     return None

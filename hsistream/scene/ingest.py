@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
-from hsistream.files import filing
+from hsistream.files import filing, locked
 from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
-from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, root_attributes
+from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, is_scene, root_attributes
 from hsistream.scene.source import FrameHeader, Source
 from hsistream.stores import arrays
 from hsistream.tiles import Tile, TileGrid, within
@@ -104,19 +104,24 @@ def ingest(
     Memory is that of a few shards (``READ_BYTES``), whatever the size of a frame.
     """
     target = Path(uri).absolute()
+    target = target.resolve() if target.is_symlink() else target
     layout = _common_layout([source.header for source in sources])
     _check_target(target, options.overwrite)
     partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _write_scene(sources, str(partial), layout, options, notify)
-    except BaseException:
+    with filing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock"), target):
         shutil.rmtree(partial, ignore_errors=True)
-        raise
-    with filing(target):
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
+        try:
+            _write_scene(sources, str(partial), layout, options, notify)
+            with filing(target):
+                _check_target(target, options.overwrite)
+                if target.exists():
+                    shutil.rmtree(target)
+                partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     return Scene.open(target)
 
 
@@ -129,14 +134,15 @@ def _common_layout(headers: Sequence[FrameHeader]) -> FrameHeader:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SceneError(f"Frames need different names, but {', '.join(twice)} appears twice.")
-    for header in headers[1:]:
-        _check_bands(first, header)
+    known = next((header for header in headers if header.wavelengths_nm), first)
+    for header in headers:
+        _check_bands(known, header)
     dtype = np.result_type(*[header.dtype for header in headers])
-    return FrameHeader("", first.shape, first.bands, dtype, first.wavelengths_nm, first.fwhm_nm)
+    return FrameHeader("", first.shape, first.bands, dtype, known.wavelengths_nm, known.fwhm_nm)
 
 
 def _check_bands(first: FrameHeader, other: FrameHeader) -> None:
-    """Refuse a frame whose bands differ from those of the first."""
+    """Refuse a frame whose bands differ from those of another."""
     if other.bands != first.bands:
         raise SceneError(
             f"Frames of a scene share their bands, but {first.name} has {first.bands} and "
@@ -157,16 +163,17 @@ def _check_target(target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise SceneError(f"{target} exists already. Choose another name, or add --overwrite.")
-    if not (target / "zarr.json").is_file():
-        raise SceneError(f"{target} is not a zarr store, so --overwrite does not replace it.")
+    if not is_scene(target):
+        raise SceneError(
+            f"{target} is no scene of hsistream, so --overwrite does not replace it. Choose "
+            f"another name."
+        )
 
 
 def _write_scene(
     sources: Sequence[Source], uri: str, layout: FrameHeader, options: IngestOptions, notify: Notify
 ) -> Scene:
     """Write all frames, then the attributes that make the store a scene."""
-    with filing(Path(uri).parent):
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
     root = arrays.create_group(uri, {})
     chunk_px, shard_px = choose_storage(layout, [source.header.shape for source in sources])
     grids = [
@@ -282,8 +289,9 @@ def _fits(value: float, dtype: np.dtype[Any]) -> bool:
 
 
 def _no_data(header: FrameHeader, options: IngestOptions) -> float | None:
-    """Prefer the user's no-data value to the file's."""
-    return header.no_data if options.no_data is None else options.no_data
+    """Prefer the user's no-data value to the file's; what is not finite is missing anyway."""
+    value = header.no_data if options.no_data is None else options.no_data
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _good_bands(headers: Sequence[FrameHeader], tallies: Sequence[_Tally]) -> tuple[bool, ...]:

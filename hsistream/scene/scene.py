@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsistream.errors import DamagedError, SceneError, StoreError
+from hsistream.errors import DamagedError, HsistreamError, SceneError, StoreError
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
 from hsistream.tiles import Window
@@ -170,6 +170,14 @@ class Scene:
                         f"files (the first: {missing[0]}). zarr would read them as no data. "
                         f"Restore them, or ingest the scene again."
                     )
+
+
+def is_scene(path: Path) -> bool:
+    """Tell whether a scene store lies at a path, of whatever format."""
+    try:
+        return ROOT_KEY in arrays.open_group(str(path)).attrs
+    except HsistreamError:
+        return False
 
 
 def root_attributes(scene: Scene) -> dict[str, Any]:

@@ -95,11 +95,15 @@ def create_vector(
 def write_georeference(
     group: zarr.Group, georeference: Georeference | None, shape: tuple[int, int]
 ) -> None:
-    """Give a frame's group its coordinates ``y``, ``x`` and ``spatial_ref``."""
+    """Give a frame's group its coordinates ``y``, ``x`` and ``spatial_ref``.
+
+    A turned grid has no ``y`` and ``x``: no vector along an axis tells where its pixels lie.
+    """
     if georeference is None:
         return
     group.attrs.update(georeference.group_attributes(shape))
-    for name, values in zip("yx", georeference.coordinates(shape), strict=True):
+    vectors = () if georeference.is_turned else georeference.coordinates(shape)
+    for name, values in zip("yx", vectors, strict=False):
         axis = {"standard_name": f"projection_{name}_coordinate", "axis": name.upper()}
         create_vector(group, name, name, values, axis)
     mapping = create_array(

@@ -93,6 +93,16 @@ def accuracy(run: RunDirectory, scene: Scene, number: int) -> float:
 # What comes out
 
 
+def test_names_of_classes_are_printed_as_they_are(scene: Scene, tmp_path: Path) -> None:
+    rows = [f"{x},{y},{'forest [dense]' if x < 10 else '[/b]'}" for x in range(20) for y in (3, 9)]
+    (tmp_path / "labels.csv").write_text("\n".join(["x,y,class", *rows]))
+    given = ("--labels", tmp_path / "labels.csv", "--frame", "frame0", "--run", tmp_path / "run")
+    outcome = command("classify", scene.uri, *given, "--splits", "0", *QUIET)
+    assert outcome.code == 0, outcome.err
+    assert "forest [dense]" in outcome.out
+    assert "[/b]" in outcome.out
+
+
 def test_seeds_have_no_split_in_common(classified: Classified) -> None:
     first, second = (
         read_table(classified(("seed", seed), name=f"seed{seed}").table(divide.TABLE))["roles"]
@@ -487,15 +497,12 @@ def test_one_label_of_each_class_is_enough_for_a_map_without_scores(
     config = asked(tmp_path / "labels.npz")
     with pytest.raises(ConfigError, match="no class has two"):
         classify(scene, config, tmp_path / "run", execution=EXECUTION)
-    alone = asked(tmp_path / "labels.npz", ("classify.splits", 0))
-    with pytest.raises(ConfigError, match="--classifier logistic"):
-        classify(scene, alone, tmp_path / "lda", execution=EXECUTION)
-    plain = asked(
-        tmp_path / "labels.npz", ("classify.splits", 0), ("classify.classifier", "logistic")
-    )
-    run = classify(scene, plain, tmp_path / "logistic", execution=EXECUTION)
-    assert accuracy(run, scene, 0) > 0.7
-    assert "nothing is known of how right it is" in run.page_path.read_text()
+    for classifier in ("lda", "logistic"):
+        settings = ("classify.splits", 0), ("classify.classifier", classifier)
+        plain = asked(tmp_path / "labels.npz", *settings)
+        run = classify(scene, plain, tmp_path / classifier, execution=EXECUTION)
+        assert accuracy(run, scene, 0) > 0.7
+        assert "nothing is known of how right it is" in run.page_path.read_text()
 
 
 def test_a_map_of_a_real_scene(data_folder: Path, tmp_path: Path) -> None:

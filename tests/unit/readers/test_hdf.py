@@ -133,6 +133,78 @@ def test_the_place_of_a_cf_file_is_kept(tmp_path: Path) -> None:
     assert place.transform == (10.0, 0.0, 400_000.0, 0.0, -10.0, 5_800_000.0)
 
 
+NO_DATA = {
+    "as text": {"Data Ignore Value": "15000"},
+    "beside what is none": {"_FillValue": np.float32(np.nan), "missing_value": 15_000},
+    "in an array": {"_FillValue": np.array([15_000], np.int16)},
+}
+
+
+@pytest.mark.parametrize("case", NO_DATA)
+def test_no_data_is_read_however_it_is_written(tmp_path: Path, case: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", data=make_cube()).attrs.update(NO_DATA[case])
+    assert only(tmp_path / "a.h5", ReadOptions(axes="yxb")).header.no_data == 15_000
+
+
+def test_what_a_dataset_was_filled_with_is_no_data(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", data=make_cube("f4"), fillvalue=-9999)
+        file.create_dataset("zero", data=make_cube("f4"), fillvalue=0)
+    for name, expected in (("cube", -9999), ("zero", None)):
+        options = ReadOptions(axes="yxb", key=name)
+        assert only(tmp_path / "a.h5", options).header.no_data == expected
+
+
+def test_no_data_that_cannot_be_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", data=make_cube()).attrs["_FillValue"] = "none"
+    assert only(tmp_path / "a.h5", ReadOptions(axes="yxb")).header.no_data is None
+    assert "--no-data" in caplog.text
+
+
+def test_wavelengths_may_lie_in_a_row(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"], file["wavelength"] = make_cube(), [WAVELENGTHS]
+    header = only(tmp_path / "a.h5").header
+    assert (header.wavelengths_nm, header.bands) == (WAVELENGTHS, 4)
+
+
+@pytest.mark.parametrize("turn", ["rotation=0.0", "rotation = 0"])
+def test_a_grid_that_is_not_turned_has_its_place(tmp_path: Path, turn: str) -> None:
+    info = f"UTM, 1, 1, 257000, 4112000, 1, 2, 11, North, {turn}"
+    assert only(write_tower(tmp_path / "tower.h5", info)).header.georeference is not None
+
+
+@pytest.mark.parametrize("given", ["1 2 3", "a b c d e f", [1.0, 2.0]])
+def test_a_transform_that_is_none_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, given: Any
+) -> None:
+    path = write_orbit(tmp_path / "orbit.nc")
+    with h5py.File(path, "a") as file:
+        file["reflectance"].attrs["grid_mapping"] = "grid"
+        file["grid"] = 0
+        file["grid"].attrs["GeoTransform"] = given
+    assert only(path).header.georeference is None
+    assert "place is left out" in caplog.text
+
+
+def test_a_grid_mapping_may_lie_around_the_group_of_the_cube(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.nc", "w") as file:
+        cube = file.create_dataset("reflectance/reflectance", data=make_cube())
+        cube.attrs["grid_mapping"] = "transverse_mercator"
+        file["wavelength"], file["transverse_mercator"] = WAVELENGTHS, 0
+        numbers = np.array([400_000.0, 10.0, 0.0, 5_800_000.0, 0.0, -10.0])
+        facts = {"GeoTransform": numbers, "spatial_ref": "EPSG:32611"}
+        file["transverse_mercator"].attrs.update(facts)
+    place = only(tmp_path / "a.nc").header.georeference
+    assert place is not None
+    assert place.transform == (10.0, 0.0, 400_000.0, 0.0, -10.0, 5_800_000.0)
+    assert "UTM zone 11N" in place.crs_wkt
+
+
 def test_one_of_several_cubes_is_named_by_the_end_of_its_path(tmp_path: Path) -> None:
     path = write_two(tmp_path / "two.h5")
     with pytest.raises(SceneError, match="--key HDFEOS"):

@@ -4,7 +4,7 @@ import gzip
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 import zarr
 from numpy.typing import NDArray
 from rasterio.transform import Affine
@@ -353,6 +354,22 @@ def test_mosaic_prefers_the_first_piece_with_data(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values[1:], first[1:])
 
 
+@pytest.mark.parametrize("padding", [-5, 0])
+def test_a_piece_gives_way_where_it_has_no_data_that_its_file_does_not_tell(
+    tmp_path: Path, padding: int
+) -> None:
+    first = make_cube("f4")
+    first[:, :2] = padding
+    write_tiff(tmp_path / "tile_1.tif", first)
+    write_tiff(tmp_path / "tile_2.tif", make_cube("f4") + 900)
+    options = ReadOptions(mosaic=True, no_data=-5)
+    values = whole(only(tmp_path, options))
+    np.testing.assert_array_equal(values[:, :2], make_cube()[:, :2] + 900)
+    np.testing.assert_array_equal(values[:, 2:], first[:, 2:])
+    kept = whole(only(tmp_path, replace(options, keep_zeros=True)))
+    assert (kept[0, 0] == 0).all() == (padding == 0)
+
+
 def test_mosaic_fills_with_zero_where_its_type_cannot_hold_no_data(tmp_path: Path) -> None:
     for name, offset in (("tile_1.img", 0), ("tile_2.img", 200)):
         place = f"map info = {{UTM, 1, 1, {400_000 + offset}, 5800000, 10, 10, 33, North, WGS-84}}"
@@ -437,6 +454,36 @@ def test_zarr_2_array_is_read_by_its_dimensions_or_asked_axes(tmp_path: Path) ->
     )
     array.attrs["_ARRAY_DIMENSIONS"] = ["y", "x", "band"]
     np.testing.assert_array_equal(whole(only(tmp_path / "a.zarr")), make_cube())
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_no_data_is_read_as_xarray_keeps_it(tmp_path: Path, version: int, dtype: str) -> None:
+    cube = xr.DataArray(make_cube(dtype).transpose(2, 0, 1), dims=("band", "y", "x"), name="cube")
+    cube.encoding["_FillValue"] = np.array(-99, dtype)[()]
+    cube.to_dataset().to_zarr(tmp_path / "a.zarr", zarr_format=version, consolidated=False)
+    assert only(tmp_path / "a.zarr").header.no_data == -99
+
+
+def test_a_place_that_cannot_be_read_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=3)
+    cube = make_cube().transpose(2, 0, 1)
+    group.create_array("cube", data=cube, dimension_names=["band", "y", "x"])
+    cases: list[tuple[list[str | int], str]] = [
+        (["a", 0, 0, 0, 1, 0], ""),
+        ([1, 0, 0, 0, 1, 0], "nowhere"),
+    ]
+    for transform, system in cases:
+        group.attrs.update({"spatial:transform": transform, "proj:wkt2": system})
+        caplog.clear()
+        assert only(tmp_path / "a.zarr").header.georeference is None
+        assert "place is left out" in caplog.text
+    group.attrs["proj:wkt2"] = "EPSG:32633"
+    place = only(tmp_path / "a.zarr").header.georeference
+    assert place is not None
+    assert "UTM zone 33N" in place.crs_wkt
 
 
 def test_scene_store_keeps_frames_masks_and_wavelengths(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hsistream.errors import HsistreamError, SceneError
+from hsistream.errors import HsistreamError, SceneError, StoreError
 from hsistream.events import Event, Progress, StageFinished, StageStarted
 from hsistream.georeference import Georeference
 from hsistream.scene.ingest import (
@@ -395,9 +396,52 @@ def test_nothing_but_a_store_is_ever_overwritten(tmp_path: Path, kind: str) -> N
     kept = uri if kind == "file" else uri / "chapter.tex"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("years of work")
-    with pytest.raises(SceneError, match="not a zarr store"):
+    with pytest.raises(SceneError, match="no scene of hsistream"):
         ingest([array_source(cube())], uri, IngestOptions(overwrite=True))
     assert kept.read_text() == "years of work"
+
+
+def test_a_store_of_others_is_never_overwritten(tmp_path: Path) -> None:
+    uri = tmp_path / "precious.zarr"
+    zarr.create_array(str(uri), data=np.arange(12), zarr_format=3)
+    with pytest.raises(SceneError, match="no scene of hsistream"):
+        ingest([array_source(cube())], uri, IngestOptions(overwrite=True))
+    kept = np.asarray(zarr.open_array(str(uri), mode="r")[:])
+    np.testing.assert_array_equal(kept, np.arange(12))
+
+
+def test_a_link_to_a_scene_is_followed(tmp_path: Path) -> None:
+    ingest([array_source(cube())], tmp_path / "old.zarr")
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "old.zarr")
+    second = ingest([array_source(cube(1))], tmp_path / "link.zarr", IngestOptions(overwrite=True))
+    assert Scene.open(tmp_path / "old.zarr") == second
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.zarr", "old.zarr"]
+
+
+def test_two_commands_do_not_write_one_scene(tmp_path: Path) -> None:
+    def again(event: Event) -> None:
+        if isinstance(event, Progress):
+            with pytest.raises(StoreError, match="Another command is writing"):
+                ingest([array_source(cube(1))], tmp_path / "s.zarr")
+
+    scene = ingest([array_source(cube())], tmp_path / "s.zarr", notify=again)
+    np.testing.assert_array_equal(spectra_of(scene), cube())
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_wavelengths_are_those_of_the_first_frame_that_knows_them(tmp_path: Path) -> None:
+    known, other = (400.0, 500.0, 600.0, 700.0), (1400.0, 1500.0, 1600.0, 1700.0)
+    sources = [array_source(cube(), "n"), array_source(cube(), "w", wavelengths_nm=known)]
+    assert ingest(sources, tmp_path / "s.zarr").wavelengths_nm == known
+    with pytest.raises(SceneError, match="those of w and v differ"):
+        ingest([*sources, array_source(cube(), "v", wavelengths_nm=other)], tmp_path / "t.zarr")
+
+
+def test_no_data_that_is_no_number_needs_no_word(tmp_path: Path) -> None:
+    values = cube()
+    values[:, 2, 3] = np.nan
+    scene = ingest([array_source(values, no_data=np.nan)], tmp_path / "s.zarr")
+    assert (scene.no_data, scene.valid_pixels) == (None, HEIGHT * WIDTH - 1)
 
 
 def test_missing_folders_above_the_scene_are_made(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsistream.errors import DamagedError, HsistreamError, SceneError
+from hsistream.georeference import Georeference
+from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from tests.conftest import FRAMES
-from tests.strategies import whole, windows
+from tests.strategies import array_source, whole, windows
 
 
 @pytest.fixture
@@ -80,6 +82,15 @@ def test_a_frame_opens_lazily_with_its_coordinates(scene: Scene) -> None:
     np.testing.assert_array_equal(
         opened["spectra"][:, 2:9, 40:].values, scene.read(1, (slice(2, 9), slice(40, 48)))
     )
+
+
+def test_a_turned_frame_has_no_coordinates_along_its_axes(tmp_path: Path) -> None:
+    turned = Georeference((8.66, 5.0, 5e5, 5.0, -8.66, 4e6))
+    values = np.random.default_rng(0).random((3, 6, 8))
+    scene = ingest([array_source(values, "a", georeference=turned)], tmp_path / "s.zarr")
+    opened = scene.open_frame("a")
+    assert not {"x", "y"} & set(opened.coords)
+    assert opened["spatial_ref"].attrs["GeoTransform"].split()[2] == "5.0"
 
 
 # --- places that are no scene --------------------------------------------------------------
