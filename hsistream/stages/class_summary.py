@@ -59,7 +59,8 @@ def describe_split(settings: ClassifySection, apart_px: int, taught: tuple[int, 
     ``taught`` are the fewest and the most labels of a class that are learnt from.
     """
     low, high = taught
-    each = f"{high} labels of each class" if low == high else f"{low} to {high} labels of a class"
+    noun = "label" if high == 1 else "labels"
+    each = f"{high} {noun} of each class" if low == high else f"{low} to {high} {noun} of a class"
     if settings.split == "fraction":
         return f"{settings.fraction:.3g} of the labels of each class, wherever they lie"
     if settings.split == "random":
