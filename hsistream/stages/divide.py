@@ -32,7 +32,7 @@ TABLE = "labelled"
 TILE_PX = 1024
 """Side of the squares in which it is looked up whether labels have data."""
 
-LABEL_BYTES = 8 * 4 * 6
+LABEL_BYTES = 8 * 4 * 10
 """Memory of a labelled pixel while it is read and sorted."""
 
 SEEDS = 1_000_000
