@@ -51,26 +51,23 @@ def filing(address: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, target: Path) -> Iterator[None]:
-    """Keep a second process from writing ``target``; the lock file goes with the work.
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold the lock of a file, which dies with the process.
 
     Raises
     ------
     StoreError
-        If another process holds the lock.
+        With the sentence ``busy``, if another process holds it.
     """
-    with filing(path), path.open("w") as handle:
+    with filing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a")
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StoreError(
-                f"Another command is writing {target}. Wait until it has ended, or choose another "
-                f"name."
-            ) from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+            raise StoreError(busy) from error
+        yield
 
 
 def partial_of(path: Path) -> Path:

@@ -7,7 +7,6 @@ the disk.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -21,7 +20,7 @@ import xarray as xr
 
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, StoreError
-from hsistream.files import filing, partial_of, write_text
+from hsistream.files import filing, locked, partial_of, write_text
 
 FORMAT = 2
 LOCK = "lock"
@@ -327,17 +326,11 @@ class RunDirectory:
         StoreError
             If another process holds the lock.
         """
-        with filing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / LOCK).open("a")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"Another process is working in {self.path}. Wait for it, or choose another "
-                    f"directory for the results."
-                ) from error
+        busy = (
+            f"Another process is working in {self.path}. Wait for it, or choose another directory "
+            f"for the results."
+        )
+        with locked(self.path / LOCK, busy):
             yield
 
     def _check_same(self, config: RunConfig, identity: str) -> None:

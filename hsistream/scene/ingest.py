@@ -108,9 +108,9 @@ def ingest(
     layout = _common_layout([source.header for source in sources])
     _check_target(target, options.overwrite)
     partial = target.with_name(f".{target.name}.partial")
-    with filing(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.with_name(f".{target.name}.lock"), target):
+    lock = target.with_name(f".{target.name}.lock")
+    busy = f"Another command is writing {target}. Wait until it has ended, or choose another name."
+    with locked(lock, busy):
         shutil.rmtree(partial, ignore_errors=True)
         try:
             _write_scene(sources, str(partial), layout, options, notify)
@@ -122,6 +122,8 @@ def ingest(
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+        finally:
+            lock.unlink(missing_ok=True)
     return Scene.open(target)
 
 

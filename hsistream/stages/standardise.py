@@ -44,7 +44,7 @@ def run(context: Context) -> None:
     scene, run, section = context.scene, context.run, context.config.statistics
     known, seen = (read_table(run.learnt_table(name)) for name in (TABLE, STANDARD))
     _warn_of_brightness(context, known)
-    learnt, standard = from_table(known), {name: seen[name] for name in OF_NETWORKS if name in seen}
+    learnt, standard = from_table(known), {name: seen[name] for name in OF_NETWORKS}
     groups, group_of_frame = statistics_groups(scene, section)
     if section.by == "frame":
         measured = measure(context, summed_kinds(context.config))
