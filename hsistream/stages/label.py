@@ -38,5 +38,6 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def label_tile(tile: Tile, *, address: Address) -> Table:
     """Label one tile by its codes, and count the pixels of every label."""
     frame, store = address.scene.frames[tile.frame].name, RasterStore(address.run.codes_uri)
-    codes = store.read(frame, count_stage.LAYER, tile.core, leading=1)
-    return label_codes(tile, address, codes)
+    return label_codes(
+        tile, address, store.read_strips(frame, count_stage.LAYER, tile.core, leading=1)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple
 from functools import lru_cache
 from typing import Any
@@ -30,7 +31,7 @@ from hsistream.stages.seams import measure_seams
 from hsistream.stages.statistics import valid_pixels
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
-from hsistream.tiles import Tile, size
+from hsistream.tiles import Tile, Window, size, within
 
 TABLE = "labels"
 
@@ -51,15 +52,18 @@ def label_tiles(context: Context, task: TileFunction, halo: int = 0) -> None:
     write_table(context.run.table(TABLE), table)
 
 
-def label_codes(tile: Tile, address: Address, codes: NDArray[np.unsignedinteger]) -> Table:
-    """Label one tile of these codes (codebook, y, x), and count the pixels of every label."""
+def label_codes(
+    tile: Tile, address: Address, coded: Iterable[tuple[Window, NDArray[np.unsignedinteger]]]
+) -> Table:
+    """Label one tile of which these parts have these codes (codebook, y, x), and count labels."""
     partition, starts = _load_partition(address)
-    valid = count_stage.has_code(codes)
-    found, margin = label_pixels(valid_pixels(codes, valid), starts, partition)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)
-    label[valid] = found
-    confidence[valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
+    for window, codes in coded:
+        place, valid = within(window, tile.core), count_stage.has_code(codes)
+        found, margin = label_pixels(valid_pixels(codes, valid), starts, partition)
+        label[place][valid] = found
+        confidence[place][valid] = np.rint(np.clip(margin, 0, 1) * CONFIDENCE_STEPS)
     return write_labels(tile, address, label, confidence, len(partition.centres))
 
 

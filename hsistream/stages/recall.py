@@ -61,4 +61,4 @@ def label_tile(
     ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
     """
     codes, _ = code_tile(tile, address, views, segment_px)
-    return label_codes(tile, address, codes)
+    return label_codes(tile, address, [(tile.core, codes)])

@@ -8,7 +8,7 @@ file (zarr would lose data silently).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hsistream.errors import DamagedError, TileError
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
-from hsistream.tiles import TileGrid, Window
+from hsistream.tiles import TileGrid, Window, strips
 
 CHUNK_PX = 512
 """Largest chunk of a raster store, px per side."""
@@ -99,6 +99,14 @@ class RasterStore:
     def read(self, frame: str, layer: str, window: Window, leading: int = 0) -> NDArray[Any]:
         """Read a window of a layer with ``leading`` axes before (y, x)."""
         return arrays.read(self.uri, f"{frame}/{layer}", ((slice(None),) * leading + window))
+
+    def read_strips(
+        self, frame: str, layer: str, window: Window, leading: int = 0
+    ) -> Iterator[tuple[Window, NDArray[Any]]]:
+        """Read a window in strips one chunk high, and tell where each lies."""
+        chunk = arrays.open_group(self.uri)[f"{frame}/{layer}"].chunks[-1]  # type: ignore[union-attr]
+        for strip in strips(window, chunk):
+            yield strip, self.read(frame, layer, strip, leading)
 
     def check_complete(self, frames: Iterable[GridFrame], layer: str) -> None:
         """Find missing storage files, which zarr would read as no data.

@@ -13,7 +13,7 @@ from hsistream.errors import DamagedError, TileError
 from hsistream.scene.scene import Frame
 from hsistream.stores import arrays
 from hsistream.stores.raster import CHUNK_PX, Layer, RasterStore, storage_chunk
-from hsistream.tiles import TileGrid
+from hsistream.tiles import TileGrid, size
 from tests.strategies import Shape, shapes, whole
 
 LABELS = Layer("labels", "uint16", 65535, attributes={"long_name": "label"})
@@ -76,6 +76,19 @@ def test_cores_written_on_threads_are_all_there(tmp_path: Path, tile_px: int) ->
     np.testing.assert_array_equal(store.read("a", "codes", whole(shape), leading=1), values)
     window = (slice(5, 30), slice(7, 52))
     np.testing.assert_array_equal(store.read("a", "codes", window, leading=1), values[:, *window])
+
+
+def test_strips_are_one_chunk_high_and_make_up_the_window(tmp_path: Path) -> None:
+    store = make(tmp_path, (50, 70), 16)
+    for tile in TileGrid((50, 70), 16):
+        values = np.random.default_rng(tile.row).integers(0, 255, (3, *size(tile.core)), np.uint8)
+        store.write("a", "codes", tile.core, values)
+    window = slice(5, 41), slice(3, 60)
+    found = list(store.read_strips("a", "codes", window, leading=1))
+    assert [rows.stop - rows.start for (rows, _), _ in found] == [11, 16, 9]
+    assert all(columns == window[1] for (_, columns), _ in found)
+    joined = np.concatenate([codes for _, codes in found], axis=1)
+    np.testing.assert_array_equal(joined, store.read("a", "codes", window, leading=1))
 
 
 def test_creating_a_store_replaces_the_old_one(tmp_path: Path) -> None:
