@@ -32,7 +32,7 @@ from hsistream.classifiers.metrics import class_scores, confusion
 from hsistream.classifiers.splits import TEST, TRAIN, Labels, split
 from hsistream.sections import ClassifySection
 from hsistream.stages import Address
-from hsistream.stages.features import load_features, read_features
+from hsistream.stages.features import feature_kinds, load_features, read_features
 from hsistream.stages.gather import cut_squares
 
 SCENES = ("salinas150", "enmap_potsdam", "muufl90", "salinasA")
@@ -75,14 +75,14 @@ def scene_scores(
         row, column = np.nonzero(file["gt"] * _valid(scene))
         number = file["gt"][row, column].astype(np.int64) - 1
     labels = Labels(np.zeros_like(row), row, column, number)
-    for feature, values in features(scene, path, asked, scratch):
+    for feature, values, kind in features(scene, path, asked, scratch):
         started = time.monotonic()
         for count in asked.labels:
             for head in asked.heads:
                 settings = section(path, head, count)
                 for seed in range(asked.splits):
                     roles = split(labels, settings, APART_PX, seed)
-                    oa = accuracy(values, labels, roles, settings, seed)
+                    oa = accuracy((values, kind), labels, roles, settings, seed)
                     yield f"{name} {count} {feature}", head, oa
         spent_s = time.monotonic() - started
         sys.stderr.write(f"{name} {feature}: {spent_s:.0f} s\n")
@@ -99,8 +99,8 @@ def _valid(scene: hs.Scene) -> NDArray[np.bool_]:
 
 def features(
     scene: hs.Scene, path: Path, asked: argparse.Namespace, scratch: Path
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield features (feature, y, x) of the whole scene, by name; NaN = no data."""
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.int64]]]:
+    """Yield features (feature, y, x) of the whole scene, by name; NaN = no data; and their kind."""
     height, width = scene.frames[0].shape
     whole = slice(0, height), slice(0, width)
     besides = [["latents"], ["raw", "latents"]] if asked.with_raw else [["latents"]]
@@ -119,17 +119,19 @@ def features(
         for every in wanted:
             read = load_features(Address(scene, run, ""), tuple(every))
             beside = "raw+" if len(every) > 1 else ""
-            yield f"{beside}{title}", read_features(0, whole, 0, scene, read)
+            values = read_features(0, whole, 0, scene, read)
+            yield f"{beside}{title}", values, feature_kinds(read, len(values))
 
 
 def accuracy(
-    values: NDArray[np.float32],
+    features: tuple[NDArray[np.float32], NDArray[np.int64]],
     labels: Labels,
     roles: NDArray[np.uint8],
     settings: ClassifySection,
     seed: int,
 ) -> float:
     """Learn from the training of a split, and test on its test; percent."""
+    values, kind = features
     classifier = load_classifier(settings.classifier)
     reach = classifier.reach(settings)
     around = ((0, 0), (reach, reach), (reach, reach))
@@ -138,7 +140,7 @@ def accuracy(
     train = np.flatnonzero(roles == TRAIN)
     test = np.random.default_rng(seed).permutation(np.flatnonzero(roles == TEST))[:TESTED]
     squares = cut_squares(padded, labels.row[train], labels.column[train], reach)
-    fitted = classifier.fit(settings, Lesson(squares, labels.number[train], classes), seed)
+    fitted = classifier.fit(settings, Lesson(squares, labels.number[train], classes, kind), seed)
     tested = cut_squares(padded, labels.row[test], labels.column[test], reach)
     said = fitted.judge(tested).argmax(axis=1)
     return 100 * class_scores(confusion(labels.number[test], said, classes)).oa

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,11 +28,15 @@ class Lesson:
         Class of each pixel, from 0.
     classes : int
         How many classes there are, with those of which no pixel is here.
+    kind : (feature,) int64, optional
+        Which features are of one kind, from 0, and so have one unit, such as the
+        components of one projection; by default all are.
     """
 
     squares: NDArray[np.float32]
     number: NDArray[np.int64]
     classes: int
+    kind: NDArray[np.int64] | None = None
 
     @property
     def pixels(self) -> NDArray[np.float32]:
@@ -42,7 +46,7 @@ class Lesson:
 
     def at(self, chosen: NDArray[Any]) -> Lesson:
         """Keep some of the pixels."""
-        return Lesson(self.squares[chosen], self.number[chosen], self.classes)
+        return replace(self, squares=self.squares[chosen], number=self.number[chosen])
 
 
 class Fitted(Protocol):

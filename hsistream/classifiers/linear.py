@@ -76,7 +76,10 @@ def judging_bytes(_settings: ClassifySection, _features: int, classes: int, pixe
 
 @dataclass(frozen=True, eq=False)
 class Standardised:
-    """A lesson of single pixels, standardised by their own mean and deviation.
+    """A lesson of single pixels: their mean taken off, and one scale for all features of a kind.
+
+    Features of one kind keep their sizes to each other: the last of many components are
+    mostly noise, and would weigh as much as the first if each had a scale of its own.
 
     ``values`` is (pixel, feature) float64, ``number`` (pixel,) the place of the class
     of each among ``known`` (known class,).
@@ -93,8 +96,7 @@ class Standardised:
     def of(cls, lesson: Lesson) -> Standardised:
         """Standardise the pixels of a lesson; a feature that does not vary becomes 0."""
         pixels = lesson.pixels.astype(np.float64)
-        mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
-        scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0.0)
+        mean, scale = pixels.mean(axis=0), _scale(pixels.var(axis=0), lesson.kind)
         known, number = np.unique(lesson.number, return_inverse=True)
         return cls((pixels - mean) * scale, number, known, mean, scale, lesson.classes)
 
@@ -127,3 +129,10 @@ class Standardised:
     def alone(self) -> Linear:
         """Say the one known class of every pixel."""
         return self.linear(np.zeros((1, len(self.mean))), np.zeros(1))
+
+
+def _scale(variance: NDArray[np.float64], kind: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """Scale features so that the mean variance of their kind is 1; 0 for those that are constant."""
+    kinds = np.zeros(len(variance), np.int64) if kind is None else kind
+    mean = (np.bincount(kinds, variance) / np.bincount(kinds))[kinds]
+    return np.where((mean > 0) & (variance > 0), 1 / np.sqrt(np.where(mean > 0, mean, 1)), 0.0)

@@ -7,7 +7,7 @@ the tokens of a window. It standardises features by itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -156,7 +156,7 @@ def train(
 def of_known(lesson: Lesson) -> tuple[Lesson, NDArray[np.int64]]:
     """Count classes without labels out; give the numbers of the others before, (class,)."""
     known, number = np.unique(lesson.number, return_inverse=True)
-    return Lesson(lesson.squares, number, len(known)), known
+    return replace(lesson, number=number, classes=len(known)), known
 
 
 def load_weights(network: WindowNetwork, arrays: Arrays) -> None:

@@ -108,6 +108,17 @@ def read_features(
     return found
 
 
+def feature_kinds(features: Features, count: int) -> NDArray[np.int64]:
+    """Tell which of the names each of ``count`` features is of, (feature,), from 0.
+
+    Latents are those of no projection.
+    """
+    known = {each.name: each.components for each in features.constants.projections}
+    sizes = np.array([known.get(PROJECTION_OF.get(name, name), 0) for name in features.names])
+    sizes[[name == LATENTS for name in features.names]] = count - sizes.sum()
+    return np.repeat(np.arange(len(sizes)), sizes)
+
+
 def tile_strips(scene: Scene, core: Window) -> Iterator[Window]:
     """Cut a tile into strips of whole rows of chunks, about ``STRIP_PX`` high."""
     return strips(core, strip_px(scene))

@@ -31,7 +31,7 @@ from hsistream.sections import ClassifySection
 from hsistream.stages import Address, Context, Needs
 from hsistream.stages import divide as divide_stage
 from hsistream.stages import gather as gather_stage
-from hsistream.stages.features import asked, feature_total
+from hsistream.stages.features import asked, feature_kinds, feature_total, load_features
 from hsistream.stages.gather import lesson_bytes
 from hsistream.stores.tables import Table, read_table, write_table
 
@@ -106,7 +106,9 @@ def _lessons(context: Context) -> dict[str, Lesson]:
     places = read_table(context.run.table(divide_stage.TABLE))
     table = read_table(context.run.table(gather_stage.TABLE))
     number = places["number"][table["pixel"]].astype(np.int64)
-    whole = Lesson(table["squares"], number, len(places["names"]))
+    features = load_features(context.address, asked(context.config).features)
+    kind = feature_kinds(features, table["squares"].shape[1])
+    whole = Lesson(table["squares"], number, len(places["names"]), kind)
     roles = places["roles"][:, table["pixel"]]
     lessons = {str(split): whole.at(each == TRAIN) for split, each in enumerate(roles)}
     return {**lessons, MAP: whole.at(places["final"][table["pixel"]])}

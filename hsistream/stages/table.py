@@ -338,7 +338,7 @@ CLASSIFY = (
     ),
     Stage(
         name="learn",
-        version=1,
+        version=2,
         needs=("gather",),
         sections=(),
         writes=("classifiers", "learning.npz"),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import hsistream as hs
 from hsistream import pipeline
 from hsistream.classification import classify, request
+from hsistream.classifiers import logistic
 from hsistream.classifiers.base import Lesson
 from hsistream.classifiers.splits import TEST, TRAIN, Labels, least_distance_px
 from hsistream.config import Execution, RunConfig
@@ -25,10 +26,10 @@ from hsistream.events import Event, Progress, StageStarted
 from hsistream.runs import CONFIDENCE, LABELS, LATENTS, NO_LABEL, PROBABILITY, RunDirectory
 from hsistream.runtime.cluster import connect
 from hsistream.scene.scene import Scene
-from hsistream.sections import ClassifySection
-from hsistream.stages import Address, Context, divide, examine, learn
+from hsistream.sections import ClassifySection, FeatureName
+from hsistream.stages import Address, Context, divide, examine, gather, learn
 from hsistream.stages.class_summary import classification_summary
-from hsistream.stages.features import load_features, read_features
+from hsistream.stages.features import feature_kinds, load_features, read_features
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table, write_table
 from tests.conftest import FRAMES
@@ -370,6 +371,32 @@ def test_of_lifted_latents_a_classifier_sees_the_components(
     lifted = np.concatenate([seen, np.ones_like(seen[:1])])
     lifted /= np.linalg.norm(lifted, axis=0)
     np.testing.assert_allclose(lifted, latents, atol=2e-3)
+
+
+def test_every_kind_of_feature_has_one_scale(classified: Classified, scene: Scene) -> None:
+    names: tuple[FeatureName, ...] = ("raw", "latents", "mean5")
+    wanted = ("classify.features", list(names)), ("classify.classifier", "logistic")
+    run = classified(*wanted, *TINY, method="diffcrn")
+    address = Address(scene, run, "kinds")
+    features = load_features(address, names)
+    table, places = read_table(run.table(gather.TABLE)), read_table(run.table(divide.TABLE))
+    kind = feature_kinds(features, table["squares"].shape[1])
+    window = (slice(3, 20), slice(5, 12))
+    seen = read_features(0, window, 0, scene, features)
+    for place, name in enumerate(names):
+        alone = read_features(0, window, 0, scene, load_features(address, (name,)))
+        np.testing.assert_array_equal(seen[kind == place], alone)
+
+    config = run.config()
+    assert config.classify is not None
+    [judge] = learn.load_judges(address, config.classify, (learn.MAP,))
+    number = places["number"][table["pixel"]].astype(np.int64)
+    lesson = Lesson(table["squares"], number, len(places["names"]), kind)
+    lesson = lesson.at(places["final"][table["pixel"]])
+    expected = logistic.fit(config.classify, lesson, 0).judge(lesson.squares)
+    np.testing.assert_allclose(judge.fitted.judge(lesson.squares), expected, atol=1e-3)
+    alike = logistic.fit(config.classify, replace(lesson, kind=None), 0).judge(lesson.squares)
+    assert np.abs(alike - expected).max() > 0.1
 
 
 # Refusals

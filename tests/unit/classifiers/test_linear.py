@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -27,7 +29,7 @@ def shares(logits: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_logits_are_those_of_the_model_on_standardised_pixels(classes: int) -> None:
-    of = lesson(classes)
+    of = replace(lesson(classes), kind=np.arange(5))
     values = StandardScaler().fit_transform(of.pixels.astype(np.float64))
     alike = np.full(classes, 1 / classes)
     models = {
@@ -40,13 +42,28 @@ def test_logits_are_those_of_the_model_on_standardised_pixels(classes: int) -> N
         np.testing.assert_allclose(found, model.predict_proba(values), atol=1e-3)
 
 
-def test_units_of_features_do_not_matter() -> None:
-    of = lesson(3)
-    other = Lesson(of.squares * np.float32(1000) - 7, of.number, 3)
+def test_units_of_kinds_of_features_do_not_matter() -> None:
+    of = replace(lesson(3), kind=np.array([0, 0, 1, 1, 1]))
+    unit = np.array([1000, 1000, 3, 3, 3], np.float32)[:, None, None]
+    other = replace(of, squares=of.squares * unit - 7)
     for module in (lda, logistic):
         mine = module.fit(SETTINGS, of, 0).judge(of.squares)
         theirs = module.fit(SETTINGS, other, 0).judge(other.squares)
         np.testing.assert_allclose(mine, theirs, atol=0.02)
+
+
+def test_noise_among_many_components_does_not_weigh_as_much_as_signal() -> None:
+    random = np.random.default_rng(5)
+    number = np.arange(400) % 2
+    signal, noise = random.normal(8.0 * number, 1), random.normal(0, 0.1, (40, 400))
+    squares = np.stack([signal, *noise], axis=1).astype(np.float32)[:, :, None, None]
+    few = Lesson(squares[:10], number[:10], 2)
+    wrong = {}
+    for kind in (np.zeros(41, np.int64), np.arange(41)):
+        said = logistic.fit(SETTINGS, replace(few, kind=kind), 0).judge(squares[10:])
+        wrong[int(kind.max())] = int((said.argmax(axis=1) != number[10:]).sum())
+    assert wrong[0] == 0
+    assert wrong[40] > 0
 
 
 def test_a_feature_that_does_not_vary_has_no_weight() -> None:
@@ -63,8 +80,7 @@ def test_where_no_class_varies_the_nearest_mean_decides(classes: int, each: int)
     again = Lesson(np.repeat(of.squares, each, axis=0), np.repeat(of.number, each), classes)
     fitted = lda.fit(SETTINGS, again, 0)
     values = np.random.default_rng(7).normal(30, 3, (50, 5)).astype(np.float32)
-    scale = of.pixels.std(axis=0)
-    gaps = ((values[:, None] - of.pixels) / scale) ** 2
+    gaps = (values[:, None] - of.pixels) ** 2
     said = fitted.judge(values[:, :, None, None])
     np.testing.assert_array_equal(said.argmax(axis=1), of.number[gaps.sum(axis=2).argmin(axis=1)])
     assert len(np.unique(said.argmax(axis=1))) == classes
