@@ -132,7 +132,7 @@ class Standardised:
 
 
 def _scale(variance: NDArray[np.float64], kind: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    """Scale features so that the mean variance of their kind is 1; 0 for those that are constant."""
+    """Scale features so that the mean variance of their kind is 1; 0 for constant ones."""
     kinds = np.zeros(len(variance), np.int64) if kind is None else kind
     mean = (np.bincount(kinds, variance) / np.bincount(kinds))[kinds]
     return np.where((mean > 0) & (variance > 0), 1 / np.sqrt(np.where(mean > 0, mean, 1)), 0.0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import _lru_cache_wrapper, lru_cache
 from types import TracebackType
+from typing import Any, TypeVar
 
 import psutil
 
@@ -27,13 +30,31 @@ def resident_bytes() -> int:
     return total
 
 
-def release_memory() -> None:
-    """Give memory that this process no longer uses back to the system.
+Result = TypeVar("Result")
 
-    The C library keeps what many small arrays leave between those that are still in
-    use, so that a stage would begin with the peak of the one before. Only that of
-    Linux can be asked to; elsewhere nothing is done.
+_CACHES: list[_lru_cache_wrapper[Any]] = []
+
+
+def kept(*, results: int) -> Callable[[Callable[..., Result]], _lru_cache_wrapper[Result]]:
+    """Keep the last results of a function, as ``lru_cache`` does, until memory is released."""
+
+    def decorated(function: Callable[..., Result]) -> _lru_cache_wrapper[Result]:
+        found = lru_cache(maxsize=results)(function)
+        _CACHES.append(found)
+        return found
+
+    return decorated
+
+
+def release_memory() -> None:
+    """Forget what is kept, and give memory that this process no longer uses back to the system.
+
+    What one stage has read would count for all that follow; and the C library keeps what
+    many small arrays leave between those that are still in use, so that a stage would begin
+    with the peak of the one before. Only that of Linux can be asked to give it back.
     """
+    for cache in _CACHES:
+        cache.cache_clear()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:  # a C library of another make has none

@@ -6,7 +6,7 @@ numbers, so their sums do not depend on tiles or on their order.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from hsistream.config import RunConfig
 from hsistream.consensus.codebooks import assign, stack_codebooks
 from hsistream.runs import INDEX, LATENTS
 from hsistream.runtime.ledger import Ledger
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import encode as encode_stage
@@ -99,9 +100,9 @@ def widened(latents: NDArray[np.float16]) -> NDArray[np.float32]:
     return np.nan_to_num(found, copy=False) if np.isnan(found[0]).any() else found
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def load_prototypes(address: Address) -> NDArray[np.float32]:
-    """Read the unit prototypes (prototype, latent) once per process."""
+    """Read the unit prototypes (prototype, latent) once for many tiles."""
     prototypes = read_table(address.run.table(train_stage.TABLE))["prototypes"][-1]
     length = np.linalg.norm(prototypes, axis=1, keepdims=True)
     return np.asarray(prototypes / np.where(length > 0, length, 1), np.float32)

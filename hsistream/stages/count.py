@@ -6,7 +6,7 @@ smaller than the scene and the next pass needs nothing else.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from hsistream.config import RunConfig
 from hsistream.consensus.codebooks import Codebooks, assign, code_dtype
 from hsistream.consensus.landmarks import count_landmarks
 from hsistream.runs import SUPERPIXELS
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.sections import ViewsSection
 from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
@@ -133,9 +134,9 @@ def _walks(context: Context) -> Walks | None:
     return walks_stage.load_walks(context.address)
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def _load_codebooks(address: Address, names: tuple[str, ...]) -> tuple[Codebooks, ...]:
-    """Read the codebooks once per process."""
+    """Read the codebooks once for many tiles."""
     return codebooks_stage.read_codebooks(address.run.table(codebooks_stage.TABLE), names)
 
 

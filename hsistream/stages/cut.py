@@ -10,13 +10,14 @@ side by side as tiles do, and are larger, so that no two tasks write one file.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.runs import CUTS
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.sections import SegmentSection
 from hsistream.stages import Address, Context, Needs, largest_tile, reservoir_pixels, scene_tiles
@@ -169,9 +170,9 @@ def _picture(
     return eight_bit(scores, how["low"], how["high"])
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def _how(address: Address) -> Table:
-    """Read how frames are cut once per process."""
+    """Read how frames are cut once for many tiles."""
     return read_table(address.run.table(TABLE))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +19,7 @@ from hsistream.events import StageStarted, Warned
 from hsistream.readers.label_sources import read_labelled
 from hsistream.readers.labelled import Labelled, LabelOptions
 from hsistream.readers.map_places import ground_places
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
 from hsistream.stages import Address, Context, Needs
@@ -64,9 +63,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     return Needs(tiles=0, task={}, driver=driver, disk_bytes=disk_bytes)
 
 
-@lru_cache(maxsize=2)
+@kept(results=2)
 def load_places(address: Address) -> Table:
-    """Read the labelled pixels once per process."""
+    """Read the labelled pixels once for many tiles."""
     return read_table(address.run.table(TABLE))
 
 

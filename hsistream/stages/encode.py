@@ -7,7 +7,7 @@ Where a frame has no spectra, a network sees what it says of gaps.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from hsistream.methods.base import SQUARE_PX, Encoder, Place
 from hsistream.network_sections import EncoderSection
 from hsistream.runs import LATENTS
 from hsistream.runtime.ledger import Ledger
+from hsistream.runtime.memory import kept
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
@@ -204,9 +205,9 @@ def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
     return {"reservoir": join_places(parts)["latents"]}
 
 
-@lru_cache(maxsize=2)
+@kept(results=2)
 def _load(address: Address, settings: EncoderSection, device: str) -> Encoder:
-    """Read the network once per process."""
+    """Read the network once for many tiles."""
     return train_stage.load_encoder(settings, address.run, device)
 
 

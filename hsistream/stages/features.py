@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from hsistream.illumination import feature_count
 from hsistream.methods import load_method
 from hsistream.network_sections import DenoiserSection, EncoderSection
 from hsistream.runs import LATENTS, RunDirectory
+from hsistream.runtime.memory import kept
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection, FeatureName
@@ -58,9 +58,9 @@ class Features:
         return MEAN_REACH if MEAN in self.names else 0
 
 
-@lru_cache(maxsize=2)
+@kept(results=2)
 def load_features(address: Address, names: tuple[FeatureName, ...]) -> Features:
-    """Read what features are made by, once per process."""
+    """Read what features are made by, once for many tiles."""
     run = address.run
     known = statistics_stage.from_table(read_table(run.table(statistics_stage.TABLE)))
     used = known.only({PROJECTION_OF[name] for name in names if name in PROJECTION_OF})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import astuple
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from hsistream.runs import (
 )
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context
 from hsistream.stages import cluster as cluster_stage
@@ -134,8 +134,8 @@ def seam_changes(run: RunDirectory) -> LabelChanges | None:
     return found if found.seam_pairs else None
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def _load_partition(address: Address) -> tuple[Partition, NDArray[np.int64]]:
-    """Read the centres once per process."""
+    """Read the centres once for many tiles."""
     table = read_table(address.run.table(cluster_stage.TABLE))
     return Partition(table["coordinates"], table["centres"]), table["starts"]

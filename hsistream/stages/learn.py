@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from hsistream.errors import ConfigError, DamagedError
 from hsistream.events import Progress, StageStarted
 from hsistream.files import filing, replacing
 from hsistream.runs import RunDirectory
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
 from hsistream.stages import Address, Context, Needs
@@ -95,9 +95,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     )
 
 
-@lru_cache(maxsize=2)
+@kept(results=2)
 def load_judges(address: Address, settings: ClassifySection, names: tuple[str, ...]) -> list[Judge]:
-    """Read what was learnt, once per process."""
+    """Read what was learnt, once for many tiles."""
     return [_restored(settings, _read(_path(address.run, name))) for name in names]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.graph.kernels import group_margins
 from hsistream.runs import CONFIDENCE_STEPS, INDEX, LATENTS, NO_CONFIDENCE, NO_LABEL
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import encode as encode_stage
@@ -81,7 +82,7 @@ def cluster_margin(
     return margin
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def _load_lookup(address: Address) -> NDArray[np.int64]:
-    """Read the cluster of every prototype once per process."""
+    """Read the cluster of every prototype once for many tiles."""
     return np.asarray(read_table(address.run.table(CLUSTERS))["lookup"])

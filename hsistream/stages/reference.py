@@ -8,7 +8,6 @@ and unit-norm spectra otherwise, as scores of their principal components or in a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from hsistream.illumination import feature_count, illuminated
 from hsistream.regions.density import density_scale, kernel_density, neighbour_distances
 from hsistream.regions.sample_index import SampleIndex
 from hsistream.runs import LATENTS
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context
 from hsistream.stages import encode as encode_stage
@@ -121,9 +121,9 @@ def make_reference(context: Context) -> Table:
     }
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def load_reference(address: Address) -> Reference:
-    """Read the reference sample once per process."""
+    """Read the reference sample once for many tiles."""
     table = read_table(address.run.table(TABLE))
     return Reference(
         SampleIndex.of(table["features"]),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.runs import CONFIDENCE_STEPS, NO_CONFIDENCE, NO_LABEL, SUPERPIXELS
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context, Needs, scene_tiles, stored_pixels
 from hsistream.stages import describe as describe_stage
@@ -62,9 +63,9 @@ def label_tile(tile: Tile, *, address: Address, segment_px: int) -> Table:
     return write_labels(tile, address, label, confidence, table.clusters)
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def _load(address: Address) -> _Lookup:
-    """Read the labels of the superpixels once per process."""
+    """Read the labels of the superpixels once for many tiles."""
     clusters = read_table(address.run.table(CLUSTERS))
     confidence = np.rint(clusters["margins"] * CONFIDENCE_STEPS).astype(np.uint8)
     first = read_table(address.run.table(describe_stage.TABLE))["first"]

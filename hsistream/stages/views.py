@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +21,7 @@ from hsistream.consensus.projections import unit_length
 from hsistream.consensus.views import HALO, spatial_view
 from hsistream.illumination import illuminated
 from hsistream.runs import LATENTS
+from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
 from hsistream.sections import SpectralName, ViewsSection
@@ -221,9 +222,9 @@ def reservoir_scores(reservoir: Table, constants: Constants) -> NDArray[np.float
     return scores[:, 0]
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def load_constants(address: Address, spectral: tuple[SpectralName, ...]) -> Constants:
-    """Read the constants of the sources of these names, once per process."""
+    """Read the constants of the sources of these names, once for many tiles."""
     run = address.run
     table = read_table(run.table(statistics_stage.TABLE))
     constants = statistics_stage.from_table(table).only(spectral)

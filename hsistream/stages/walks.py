@@ -7,7 +7,6 @@ the codebooks of views have centroids. What a superpixel belongs to is its code.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
 from hsistream.graph.clustering import TIME_FACTORS, cluster_often
+from hsistream.runtime.memory import kept
 from hsistream.stages import Address, Context, walk_table
 from hsistream.stages import describe as describe_stage
 from hsistream.stages.nodes import (
@@ -87,8 +87,8 @@ def landmark_sizes(config: RunConfig) -> list[int]:
     return len(TIME_FACTORS) * book_sizes(config)
 
 
-@lru_cache(maxsize=4)
+@kept(results=4)
 def load_walks(address: Address) -> Walks:
-    """Read the codes of superpixels once per process."""
+    """Read the codes of superpixels once for many tiles."""
     table = read_table(address.run.table(TABLE))
     return Walks(table["codes"], table["first"], table["sizes"])

@@ -7,7 +7,7 @@ import threading
 import psutil
 import pytest
 
-from hsistream.runtime.memory import PeakMemory, resident_bytes
+from hsistream.runtime.memory import PeakMemory, kept, release_memory, resident_bytes
 
 HELD_BYTES = 96 * 2**20
 
@@ -72,3 +72,18 @@ def test_memory_between_small_pieces_is_given_back() -> None:
         [sys.executable, "-c", RELEASES], capture_output=True, text=True, check=True
     )
     assert int(run.stdout) >= HELD_BYTES // 2
+
+
+def test_what_is_kept_is_read_once_until_memory_is_released() -> None:
+    read: list[int] = []
+
+    @kept(results=2)
+    def load(number: int) -> int:
+        read.append(number)
+        return number + 1
+
+    assert [load(1), load(1), load(2), load(1)] == [2, 2, 3, 2]
+    assert read == [1, 2]
+    release_memory()
+    assert load(1) == 2
+    assert read == [1, 2, 1]
