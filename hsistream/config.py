@@ -239,7 +239,7 @@ class RunConfig(Section):
 
     def differences(self, other: RunConfig) -> list[str]:
         """List the settings in which two configurations differ, as ``key: mine, not theirs``."""
-        mine, theirs = flat(self.model_dump(mode="json")), flat(other.model_dump(mode="json"))
+        mine, theirs = _one_sided(self.model_dump(mode="json"), other.model_dump(mode="json"))
         addresses = {"learnt.run", "classify.labels"}
         keys = sorted((mine.keys() | theirs.keys()) - addresses)
         return [
@@ -375,3 +375,17 @@ def _key(place: Sequence[int | str]) -> str:
     """Name a setting; after "encoder" pydantic puts the name of the network, which is no key."""
     parts = [str(part) for part in place]
     return ".".join(parts[:1] + parts[2:] if parts[:1] == ["encoder"] else parts)
+
+
+def _one_sided(*trees: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Flatten trees, but say only that a table is there which others lack as a whole."""
+    lacking = {name for tree in trees for name, value in tree.items() if value is None}
+    return tuple(
+        flat(
+            {
+                name: "asked for" if name in lacking and isinstance(value, dict) else value
+                for name, value in tree.items()
+            }
+        )
+        for tree in trees
+    )

@@ -262,7 +262,8 @@ def test_a_network_is_a_difference() -> None:
     mine, theirs = RunConfig.make("dgc"), RunConfig.make("dgc", settings=[("encoder.hidden", 8)])
     assert mine.differences(theirs) == ["encoder.hidden = 16 there, 8 here"]
     named = RunConfig.make("dgc").differences(RunConfig.make())
-    assert "encoder.name = 'dgc' there, None here" in named
+    assert "encoder = 'asked for' there, None here" in named
+    assert not any(each.startswith("encoder.") for each in named)
 
 
 # --- another number of clusters ------------------------------------------------------------
