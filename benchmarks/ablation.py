@@ -200,10 +200,10 @@ class Bench:
         if fusion is not None:
             settings = settings.model_copy(update={"ctssfm": fusion})
         splits = self.asked.splits if fusion is None else self.asked.fusion_splits
-        found, one_kind = [], (features, np.zeros(len(features), np.int64))
+        found = []
         for seed in range(splits):
             roles = split(self.labels, settings, few_labels.APART_PX, seed)
-            found.append(few_labels.accuracy(one_kind, self.labels, roles, settings, seed))
+            found.append(few_labels.accuracy(features, self.labels, roles, settings, seed))
         return np.array(found)
 
 

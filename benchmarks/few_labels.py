@@ -82,7 +82,7 @@ def scene_scores(
                 settings = section(path, head, count)
                 for seed in range(asked.splits):
                     roles = split(labels, settings, APART_PX, seed)
-                    oa = accuracy((values, kind), labels, roles, settings, seed)
+                    oa = accuracy(values, labels, roles, settings, seed, kind)
                     yield f"{name} {count} {feature}", head, oa
         spent_s = time.monotonic() - started
         sys.stderr.write(f"{name} {feature}: {spent_s:.0f} s\n")
@@ -124,14 +124,14 @@ def features(
 
 
 def accuracy(
-    features: tuple[NDArray[np.float32], NDArray[np.int64]],
+    values: NDArray[np.float32],
     labels: Labels,
     roles: NDArray[np.uint8],
     settings: ClassifySection,
     seed: int,
+    kind: NDArray[np.int64] | None = None,
 ) -> float:
     """Learn from the training of a split, and test on its test; percent."""
-    values, kind = features
     classifier = load_classifier(settings.classifier)
     reach = classifier.reach(settings)
     around = ((0, 0), (reach, reach), (reach, reach))

@@ -239,7 +239,8 @@ class RunConfig(Section):
 
     def differences(self, other: RunConfig) -> list[str]:
         """List the settings in which two configurations differ, as ``key: mine, not theirs``."""
-        mine, theirs = _one_sided(self.model_dump(mode="json"), other.model_dump(mode="json"))
+        one, two = self.model_dump(mode="json"), other.model_dump(mode="json")
+        mine, theirs = _against(one, two), _against(two, one)
         addresses = {"learnt.run", "classify.labels"}
         keys = sorted((mine.keys() | theirs.keys()) - addresses)
         return [
@@ -377,15 +378,11 @@ def _key(place: Sequence[int | str]) -> str:
     return ".".join(parts[:1] + parts[2:] if parts[:1] == ["encoder"] else parts)
 
 
-def _one_sided(*trees: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Flatten trees, but say only that a table is there which others lack as a whole."""
-    lacking = {name for tree in trees for name, value in tree.items() if value is None}
-    return tuple(
-        flat(
-            {
-                name: "asked for" if name in lacking and isinstance(value, dict) else value
-                for name, value in tree.items()
-            }
-        )
-        for tree in trees
+def _against(tree: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Flatten a tree; of a table that the other lacks as a whole, say only that it is asked for."""
+    return flat(
+        {
+            name: "asked for" if isinstance(value, dict) and other[name] is None else value
+            for name, value in tree.items()
+        }
     )

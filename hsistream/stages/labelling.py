@@ -55,7 +55,7 @@ def label_tiles(context: Context, task: TileFunction, halo: int = 0) -> None:
 def label_codes(
     tile: Tile, address: Address, coded: Iterable[tuple[Window, NDArray[np.unsignedinteger]]]
 ) -> Table:
-    """Label one tile of which these parts have these codes (codebook, y, x), and count labels."""
+    """Label one tile by the codes (codebook, y, x) of its parts, and count the pixels by label."""
     partition, starts = _load_partition(address)
     label = np.full(size(tile.core), NO_LABEL, np.uint16)
     confidence = np.full(size(tile.core), NO_CONFIDENCE, np.uint8)

@@ -82,8 +82,8 @@ class RasterStore:
         TileError
             If a core edge inside the frame does not lie on a shard edge.
         """
-        array = arrays.open_group(self.uri)[f"{frame}/{layer}"]
-        shard = (array.shards or array.chunks)[-1]  # type: ignore[union-attr]
+        array = self._array(frame, layer)
+        shard = (array.shards or array.chunks)[-1]
         if grid.tile % shard and grid.tile < max(grid.shape):
             raise TileError(
                 f"Core edges must lie on shard edges of {self.uri}, but the tile is {grid.tile} px "
@@ -104,8 +104,7 @@ class RasterStore:
         self, frame: str, layer: str, window: Window, leading: int = 0
     ) -> Iterator[tuple[Window, NDArray[Any]]]:
         """Read a window in strips one chunk high, and tell where each lies."""
-        chunk = arrays.open_group(self.uri)[f"{frame}/{layer}"].chunks[-1]  # type: ignore[union-attr]
-        for strip in strips(window, chunk):
+        for strip in strips(window, self._array(frame, layer).chunks[-1]):
             yield strip, self.read(frame, layer, strip, leading)
 
     def check_complete(self, frames: Iterable[GridFrame], layer: str) -> None:
@@ -129,6 +128,10 @@ class RasterStore:
     def exists(self) -> bool:
         """Whether the store has been created."""
         return (Path(self.uri) / "zarr.json").is_file()
+
+    def _array(self, frame: str, layer: str) -> Any:
+        """Open the array of a layer."""
+        return arrays.open_group(self.uri)[f"{frame}/{layer}"]
 
 
 def storage_chunk(tile_px: int) -> int:
