@@ -1,5 +1,8 @@
 """Write the latents of every pixel, tile by tile.
 
+Tiles are single chunks of the store: latents of a pixel are many, and memory that larger
+tiles take would grow with frames up to their size.
+
 The first part of a network looks at single pixels and follows the stored
 chunks; the second part sees squares of one fixed shape, with their true halo.
 Where a frame has no spectra, a network sees what it says of gaps.
@@ -35,7 +38,7 @@ from hsistream.stages import (
 )
 from hsistream.stages import train as train_stage
 from hsistream.stages.gaps import close_gaps, reading_halo
-from hsistream.stores.raster import Layer, RasterStore
+from hsistream.stores.raster import Layer, RasterStore, storage_chunk
 from hsistream.stores.tables import Table, write_table
 from hsistream.tiles import Tile, Window, size, strips, within
 
@@ -60,9 +63,10 @@ def run(context: Context) -> None:
         seed=context.config.seed,
         thresholds=frame_thresholds(scene, context.config),
     )
-    tiles = context.tiles(context.tile_px, reading_halo(encoder))
+    tile_px = storage_chunk(context.tile_px)
+    tiles = context.tiles(tile_px, reading_halo(encoder))
     store = RasterStore(context.run.latents_uri)
-    ledger = context.write("encode", task, tiles, store, [_layer(encoder.latent_size)])
+    ledger = context.write("encode", task, tiles, store, [_layer(encoder.latent_size)], tile_px)
     write_table(context.run.table(TABLE), _collect(ledger, tiles))
 
 
@@ -70,7 +74,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     """Estimate what the stage needs."""
     settings = config.encoder
     assert settings is not None, "the stream has this stage only with a network"
-    method = load_method(settings.name)
+    method, tile_px = load_method(settings.name), storage_chunk(tile_px)
     features = feature_count(config.statistics.illumination, scene.bands)
     latents = method.latent_size(settings, features)
     sampled = 4 * reservoir_pixels(scene, config) * latents
