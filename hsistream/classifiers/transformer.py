@@ -1,15 +1,16 @@
 """A transformer on the window of features around a pixel.
 
 A stem of one convolution mixes the features of every pixel with those of its
-neighbours; blocks of attention compare the pixel with its window, and a class token
-says what it is. The stem is computed once for a strip of pixels, whose windows overlap,
-and in the last block only the class token asks.
+neighbours; blocks of attention compare the pixel with its window and say what it is. The
+stem is computed once for a strip of pixels, whose windows overlap, and in the last block
+only the token that is judged asks.
 
 Changed from the published code [1]_: features are standardised by the pixels that are
 learnt from, and are 0 where there is no data or no frame; the stem sees one pixel
 beyond the window, so that it is the same for all windows; fewer heads and a wider
-layer, unless the profile is ``paper``; every class is as likely to be drawn as any
-other; normalisation is frozen once all is learnt.
+layer, and the token of the pixel itself in the place of the class token, which has to
+learn where the pixel is, unless the profile is ``paper``; the learning rate falls; every
+class is as likely to be drawn as any other; normalisation is frozen once all is learnt.
 
 References
 ----------

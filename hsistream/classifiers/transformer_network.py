@@ -34,16 +34,21 @@ STEM_REACH = 1
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """Heads of an attention, values of each, width of the layer behind it, and blocks."""
+    """Heads of an attention, values of each, width of the layer behind it, and blocks.
+
+    What asks the tokens of a window for the class is the token of its middle, or one that
+    is learnt and the same for all windows.
+    """
 
     heads: int
     of_head: int
     hidden: int
+    middle_asks: bool
     depth: int = 2
 
 
 PROFILES: Mapping[str, Widths] = MappingProxyType(
-    {"base": Widths(4, 16, 128), "paper": Widths(20, 64, 8)}
+    {"base": Widths(4, 16, 128, True), "paper": Widths(20, 64, 8, False)}
 )
 """What ``transformer.profile`` names."""
 
@@ -106,12 +111,14 @@ class WindowTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.mean: Tensor
+        self.class_token: nn.Parameter | None
         self.scale: Tensor
         self.register_buffer("mean", torch.zeros(features, 1, 1))
         self.register_buffer("scale", torch.ones(features, 1, 1))
         self.mixed = nn.Conv2d(features, WIDTH, 1 + 2 * STEM_REACH)
         self.levelled = nn.BatchNorm2d(WIDTH)
-        self.class_token = nn.Parameter(torch.randn(1, 1, WIDTH))
+        start = None if widths.middle_asks else nn.Parameter(torch.randn(1, 1, WIDTH))
+        self.register_parameter("class_token", start)
         self.positions = nn.Parameter(torch.randn(1, window_px**2 + 1, WIDTH))
         self.position_scale = nn.Parameter(torch.tensor(POSITION_SCALE))
         self.blocks = nn.ModuleList(Block(widths, dropout) for _ in range(widths.depth))
@@ -126,11 +133,18 @@ class WindowTransformer(nn.Module):
 
     def forward(self, tokens: Tensor, random: torch.Generator | None = None) -> Tensor:
         """Turn the tokens of windows (pixel, token, width) into logits (pixel, class)."""
-        first = self.class_token.expand(len(tokens), -1, -1)
-        tokens = torch.cat([first, tokens], dim=1) + self.position_scale * self.positions
+        asking = self._asking(tokens)
+        tokens = torch.cat([asking, tokens], dim=1) + self.position_scale * self.positions
         for block in self.blocks[:-1]:
             tokens = block(tokens, tokens.shape[1], random)
         found = self.blocks[-1](tokens, 1, random)[:, 0]
         wide = drop(self.evened(self.gathered(found)), self._dropout, random)
         logits: Tensor = self.judged(fn.relu(wide))
         return logits
+
+    def _asking(self, tokens: Tensor) -> Tensor:
+        """Give the token that asks in every window, (pixel, 1, width)."""
+        middle = tokens.shape[1] // 2
+        if self.class_token is None:
+            return tokens[:, middle : middle + 1]
+        return self.class_token.expand(len(tokens), -1, -1)

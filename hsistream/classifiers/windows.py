@@ -125,6 +125,8 @@ def train(
 ) -> NDArray[np.float32]:
     """Train a network in place, and give the loss of every step, (step,).
 
+    The learning rate falls to 0 by half a cosine.
+
     Parameters
     ----------
     network : WindowNetwork
@@ -140,6 +142,7 @@ def train(
     """
     module, random = _module(network).train(), torch.Generator().manual_seed(seed)
     losses = np.zeros(of.step_count(len(lesson.number)), np.float32)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(losses))
     for step, chosen in enumerate(_batches(lesson, of.batch, len(losses), seed)):
         tokens = network.stem(torch.from_numpy(lesson.squares[chosen])).flatten(1, 2)
         logits = network(tokens, random)
@@ -148,6 +151,7 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
         nn.utils.clip_grad_norm_(module.parameters(), of.clip)
         optimiser.step()
+        falling.step()
         losses[step] = float(loss.detach())
     module.eval()
     return losses

@@ -338,7 +338,7 @@ CLASSIFY = (
     ),
     Stage(
         name="learn",
-        version=2,
+        version=3,
         needs=("gather",),
         sections=(),
         writes=("classifiers", "learning.npz"),
