@@ -7,6 +7,9 @@ HSISTREAM_DATA. Prints one Markdown table per head: overall accuracy in percent,
 over splits, and the paired difference to raw spectra in the same head with its standard
 error; then the mean over scenes and numbers of labels. All features are of the package,
 as ``hsistream classify`` makes them; latents are trained on the scene without labels.
+
+With --fractions, fractions of the pixels of every class are drawn at random instead, as in
+many papers: what is tested then lies beside what is learnt from.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenes", nargs="+", default=list(SCENES))
     parser.add_argument("--labels", type=int, nargs="+", default=[5, 10, 20])
+    parser.add_argument(
+        "--fractions", type=float, nargs="+", help="of the pixels at random, instead of --labels"
+    )
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--heads", nargs="+", default=["lda", "logistic"])
     parser.add_argument("--networks", nargs="*", default=["dgc"])
@@ -54,6 +61,7 @@ def main() -> None:
     parser.add_argument("--with-raw", action="store_true", help="latents beside spectra, too")
     parser.add_argument("--keep", type=Path, help="file for the accuracy of every split, JSON")
     asked = parser.parse_args()
+    asked.amounts = asked.fractions or asked.labels
     found: dict[str, dict[str, list[float]]] = {head: {} for head in asked.heads}
     with tempfile.TemporaryDirectory() as scratch:
         for name in asked.scenes:
@@ -77,19 +85,22 @@ def scene_scores(
     labels = Labels(np.zeros_like(row), row, column, number)
     for feature, values, kind in features(scene, path, asked, scratch):
         started = time.monotonic()
-        for count in asked.labels:
-            for head in asked.heads:
-                settings = section(path, head, count)
-                for seed in range(asked.splits):
-                    roles = split(labels, settings, APART_PX, seed)
-                    oa = accuracy(values, labels, roles, settings, seed, kind)
-                    yield f"{name} {count} {feature}", head, oa
+        for amount, head, seed in product(asked.amounts, asked.heads, range(asked.splits)):
+            settings = section(path, head, amount)
+            apart_px = APART_PX if settings.split == "blocks" else 0
+            roles = split(labels, settings, apart_px, seed)
+            oa = accuracy(values, labels, roles, settings, seed, kind)
+            yield f"{name} {amount} {feature}", head, oa
         spent_s = time.monotonic() - started
         sys.stderr.write(f"{name} {feature}: {spent_s:.0f} s\n")
 
 
-def section(path: Path, head: str, count: int) -> ClassifySection:
-    return ClassifySection(labels=str(path), classifier=head, split="blocks", per_class=count)
+def section(path: Path, head: str, amount: float) -> ClassifySection:
+    """Ask for labels of each class in blocks, or for a fraction of all, which is below 1."""
+    of: dict[str, Any] = {"split": "blocks", "per_class": amount}
+    if amount < 1:
+        of = {"split": "fraction", "fraction": amount}
+    return ClassifySection(labels=str(path), classifier=head, **of)
 
 
 def _valid(scene: hs.Scene) -> NDArray[np.bool_]:
@@ -151,12 +162,12 @@ def print_table(head: str, found: dict[str, list[float]], asked: argparse.Namesp
     names = list(dict.fromkeys(key.split(" ")[2] for key in found))
     print(f"\n| {head} | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
     for scene in asked.scenes:
-        for count in asked.labels:
-            of = [np.array(found[f"{scene} {count} {name}"]) for name in names]
-            print(f"| {scene}, {count} | " + " | ".join(cell(each, of[0]) for each in of) + " |")
-    pairs = [(scene, count) for scene in asked.scenes for count in asked.labels]
+        for amount in asked.amounts:
+            of = [np.array(found[f"{scene} {amount} {name}"]) for name in names]
+            print(f"| {scene}, {amount} | " + " | ".join(cell(each, of[0]) for each in of) + " |")
+    pairs = list(product(asked.scenes, asked.amounts))
     means = [
-        np.mean([np.mean(found[f"{scene} {count} {name}"]) for scene, count in pairs])
+        np.mean([np.mean(found[f"{scene} {amount} {name}"]) for scene, amount in pairs])
         for name in names
     ]
     print("| **mean** | " + " | ".join(f"**{each:.1f}**" for each in means) + " |", flush=True)
