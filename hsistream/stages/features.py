@@ -194,8 +194,8 @@ def _parts(
     for name in features.names:
         if name == LATENTS:
             stored = RasterStore(features.latents_uri)
-            latents = stored.read(scene.frames[frame].name, LATENTS, seen, leading=1)
-            found.append(_components(latents) if features.lifted else latents.astype(np.float32))
+            latents = stored.read_floats(scene.frames[frame].name, LATENTS, seen, leading=1)
+            found.append(_components(latents) if features.lifted else latents)
             continue
         values = by_name[PROJECTION_OF.get(name, name)]
         if name == MEAN:
@@ -209,9 +209,9 @@ def _lifted(encoder: EncoderSection | None) -> bool:
     return isinstance(encoder, DenoiserSection) and encoder.lifted
 
 
-def _components(latents: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Undo the lift of latents (latent, y, x), (component, y, x)."""
-    found = latents[:-1].astype(np.float32)
+def _components(latents: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Undo the lift of latents (latent, y, x) in their place, (component, y, x)."""
+    found = latents[:-1]
     found /= latents[-1]
     return found
 

@@ -40,7 +40,7 @@ from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.encode import latent_count
 from hsistream.stages.statistics import Constants, Latents
-from hsistream.stores.raster import RasterStore
+from hsistream.stores.raster import CHUNK_PX, RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
 from hsistream.tiles import Tile, Window, grow, size, strips, within
 
@@ -128,9 +128,12 @@ def view_bytes(scene: Scene, config: RunConfig, tile_px: int) -> dict[str, int]:
     across = widest_tile(scene, tile_px) + 2 * halo(views)
     strip = min(scene.chunk_px, scene.longest_side) * across
     largest = max(_sizes(config, scene))
+    latents = latent_count(scene, config) if views.latents else 0
+    stored = min(CHUNK_PX, scene.longest_side) * across * latents
     return {
         "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
         "float32 rows and their features": 4 * ROWS_AT_ONCE_BYTES,
+        "latents as stored, and decoding": 2 * 2 * stored,
         "scores": 4 * rows * columns * components(config, scene),
         "strips of views": 4 * 4 * (STRIP_PX + 2 * halo(views)) * across * largest,
         "masks": 3 * rows * columns,
@@ -244,10 +247,10 @@ def _sources(
         found.append((projection.name, scores[first:last], scale))
         first = last
     if constants.latents:
-        store = RasterStore(constants.latents.uri)
-        latents = store.read(scene.frames[frame].name, LATENTS, window, leading=1)
-        values = np.where(valid, latents.astype(np.float32), np.float32(0))
-        found.append((LATENTS, values, constants.latents.edge_scale))
+        store, name = RasterStore(constants.latents.uri), scene.frames[frame].name
+        latents = store.read_floats(name, LATENTS, window, leading=1)
+        np.copyto(latents, 0, where=~valid)
+        found.append((LATENTS, latents, constants.latents.edge_scale))
     return found
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hsistream.errors import DamagedError, TileError
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
-from hsistream.tiles import TileGrid, Window, strips
+from hsistream.tiles import TileGrid, Window, size, strips, within
 
 CHUNK_PX = 512
 """Largest chunk of a raster store, px per side."""
@@ -106,6 +106,16 @@ class RasterStore:
         """Read a window in strips one chunk high, and tell where each lies."""
         for strip in strips(window, self._array(frame, layer).chunks[-1]):
             yield strip, self.read(frame, layer, strip, leading)
+
+    def read_floats(
+        self, frame: str, layer: str, window: Window, leading: int = 0
+    ) -> NDArray[np.float32]:
+        """Read a window as float32, strip by strip: it is never in memory twice."""
+        leads = self._array(frame, layer).shape[:leading]
+        found = np.empty((*leads, *size(window)), np.float32)
+        for strip, values in self.read_strips(frame, layer, window, leading):
+            found[..., *within(strip, window)] = values
+        return found
 
     def check_complete(self, frames: Iterable[GridFrame], layer: str) -> None:
         """Find missing storage files, which zarr would read as no data.

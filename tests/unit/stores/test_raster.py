@@ -89,6 +89,9 @@ def test_strips_are_one_chunk_high_and_make_up_the_window(tmp_path: Path) -> Non
     assert all(columns == window[1] for (_, columns), _ in found)
     joined = np.concatenate([codes for _, codes in found], axis=1)
     np.testing.assert_array_equal(joined, store.read("a", "codes", window, leading=1))
+    floats = store.read_floats("a", "codes", window, leading=1)
+    assert floats.dtype == np.float32
+    np.testing.assert_array_equal(floats, joined)
 
 
 def test_creating_a_store_replaces_the_old_one(tmp_path: Path) -> None:
