@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hsistream.errors import DamagedError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
 from hsistream.readers.labelled import by_frame
+from hsistream.readers.labels import USUAL_KEY, whole_labels
 from hsistream.report.export import write_geotiff
 from hsistream.report.palette import palette
 from hsistream.report.scores import Contingency, Matching, Scores, score_table
@@ -32,7 +33,7 @@ TILE_PX = 2048
 
 def evaluate(
     directory: str | Path,
-    truth: Mapping[str, NDArray[np.integer[Any]]],
+    truth: Mapping[str, NDArray[Any]] | NDArray[Any],
     *,
     frame: str | None = None,
     matching: Matching = "rectangular",
@@ -43,10 +44,10 @@ def evaluate(
     ----------
     directory : str or Path
         A finished run.
-    truth : mapping of str to (y, x) integer
-        Reference labels, 0 = unlabelled. One array for a scene of one frame or
-        with ``frame``; otherwise named by frame, and frames without an entry
-        are left out.
+    truth : mapping of str to (y, x) integer, or (y, x) integer
+        Reference labels, 0 = unlabelled; floats count if all are whole numbers, and
+        NaN is unlabelled. One array for a scene of one frame or with ``frame``;
+        otherwise named by frame, and frames without an entry are left out.
     frame : str, optional
         The only frame to score.
     matching : {"rectangular", "square"}
@@ -62,14 +63,17 @@ def evaluate(
     ------
     ConfigError
         If the truth does not fit the frames.
+    SceneError
+        If it holds fractions, or no label.
     IncompleteError
         If the run is not finished.
     DamagedError
         If stored labels are missing or fail their checksum.
     """
     run, scene = _open(directory)
+    named = truth if isinstance(truth, Mapping) else {USUAL_KEY: np.asarray(truth)}
     table = Contingency.empty()
-    for name, reference in by_frame(scene, truth, frame).items():
+    for name, reference in by_frame(scene, whole_labels(named), frame).items():
         table += _frame_table(run, name, reference)
     if not table.pixels:
         raise SceneError("Labelled pixels are needed, but the truth is 0 everywhere.")

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from hsistream.config import Execution, RunConfig
 from hsistream.errors import ConfigError
-from hsistream.events import Event, Notify, Progress, StageFinished, Warned, ignore
+from hsistream.events import Event, Noted, Notify, Progress, StageFinished, Warned, ignore
 from hsistream.files import filing
 from hsistream.planning import Plan, plan, refuse
 from hsistream.runs import RunDirectory, StageRecord, fingerprint
@@ -23,6 +23,7 @@ from hsistream.runtime.memory import PeakMemory, release_memory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Stage
 from hsistream.stages.table import stream
+from hsistream.stores.raster import RasterStore
 from hsistream.version import __version__
 
 
@@ -224,10 +225,12 @@ def _run_stage(stage: Stage, context: Context) -> None:
     """Run one stage unless the manifest says that it is done."""
     manifest = context.run.manifest()
     record = manifest.stages.get(stage.name)
-    if record and record.fingerprint == context.fingerprint and _written(stage, context.run):
-        context.run.forget(stage.name)  # a kill may have left what is no longer needed
-        context.notify(StageFinished(stage.name, record.elapsed_s, skipped=True))
-        return
+    if record and record.fingerprint == context.fingerprint:
+        if _written(stage, context.run):
+            context.run.forget(stage.name)  # a kill may have left what is no longer needed
+            context.notify(StageFinished(stage.name, record.elapsed_s, skipped=True))
+            return
+        context.notify(Noted(f"{stage.name}: files that it wrote are missing; it is done again."))
     started = time.monotonic()
     heard: list[str] = []
     release_memory()  # or what the stage before has left counts for this one
@@ -245,7 +248,9 @@ def _run_stage(stage: Stage, context: Context) -> None:
 
 def _written(stage: Stage, target: RunDirectory) -> bool:
     """Tell whether all that a stage writes is there; a deleted file means it is done again."""
-    return all((target.path / name).exists() for name in stage.writes)
+    paths = [target.path / name for name in stage.writes]
+    stores = [RasterStore(str(path)) for path in paths if path.suffix == ".zarr"]
+    return all(path.exists() for path in paths) and all(store.complete for store in stores)
 
 
 def _collecting(notify: Notify, heard: list[str]) -> Notify:

@@ -19,7 +19,7 @@ from hsistream.scene.scene import Scene
 from hsistream.sections import LearntSection, StatisticsSection
 from hsistream.stages.adopt import check_bands, learnt_fingerprint, listed
 from hsistream.stages.standardise import strangest_frame
-from hsistream.stages.statistics import TABLE
+from hsistream.stages.statistics import STANDARD, TABLE
 from hsistream.stages.table import stream
 from hsistream.stores.tables import Table, read_table
 
@@ -135,7 +135,7 @@ def _check_units(
     scene: Scene, learnt: RunDirectory, known: Table, section: StatisticsSection
 ) -> None:
     """Refuse frames whose spectra have other units, where brightness counts."""
-    found = strangest_frame(scene, known)
+    found = strangest_frame(scene, known, read_table(learnt.table(STANDARD)))
     if section.by == "frame" or section.illumination in ("snv", "l2", "continuum") or not found:
         return
     frame, factor = found

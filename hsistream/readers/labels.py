@@ -206,10 +206,22 @@ def _whole_raster(source: RasterSource | MosaicSource) -> Labels:
         unknown |= values == source.header.no_data
     cleaned = np.where(unknown, UNLABELLED, values).astype(values.dtype)
     name = source.header.name
-    labels = _only_whole({name: cleaned})
-    if name not in labels:
-        raise SceneError(f"Labels are whole numbers, but {name} holds fractions.")
-    return labels[name]
+    return whole_labels({name: cleaned})[name]
+
+
+def whole_labels(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Labels]:
+    """Take arrays (y, x) for labels; NaN becomes 0, which means unlabelled.
+
+    Raises
+    ------
+    SceneError
+        If one of them holds anything but whole numbers.
+    """
+    labels = _only_whole(arrays)
+    for name in arrays:
+        if name not in labels:
+            raise SceneError(f"Labels are whole numbers, but {name} holds others.")
+    return labels
 
 
 def _wanted(members: Mapping[str, Member], key: str | None) -> list[str]:

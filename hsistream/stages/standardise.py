@@ -43,7 +43,7 @@ def run(context: Context) -> None:
     """Measure the frames, and standardise them as those that were learnt from."""
     scene, run, section = context.scene, context.run, context.config.statistics
     known, seen = (read_table(run.learnt_table(name)) for name in (TABLE, STANDARD))
-    _warn_of_brightness(context, known)
+    _warn_of_brightness(context, known, seen)
     learnt, standard = from_table(known), {name: seen[name] for name in OF_NETWORKS}
     groups, group_of_frame = statistics_groups(scene, section)
     if section.by == "frame":
@@ -64,25 +64,33 @@ def run(context: Context) -> None:
     write_table(run.table(TABLE), to_table(constants) | units_table(scene))
 
 
-def strangest_frame(scene: Scene, known: Table) -> tuple[Frame, float] | None:
+def strangest_frame(scene: Scene, known: Table, standard: Table) -> tuple[Frame, float] | None:
     """Find the frame whose brightness is farthest from all that were learnt from, by a factor.
 
-    The factor is 1 where it lies among them. None where brightness is 0 or less,
-    so that there are no factors.
+    The factor is 1 where it lies among them. Brightness of 0 or less has no factors: what
+    counts then is how far from 0 a frame is, as a multiple of those that were learnt from
+    and of the deviation of their spectra. None where no frame has data.
     """
     frames = [frame for frame in scene.frames if frame.valid_pixels]
-    levels = [*known["brightness"], *(frame.brightness for frame in frames)]
-    if not frames or min(levels) <= 0:
+    if not frames:
         return None
-    low, high = known["brightness"].min(), known["brightness"].max()
-    factors = [max(1.0, each.brightness / high, low / each.brightness) for each in frames]
+    factors = [_brightness_factor(frame.brightness, known, standard) for frame in frames]
     farthest = int(np.argmax(factors))
-    return frames[farthest], float(factors[farthest])
+    return frames[farthest], factors[farthest]
 
 
-def _warn_of_brightness(context: Context, known: Table) -> None:
+def _brightness_factor(level: float, known: Table, standard: Table) -> float:
+    """Tell by which factor a brightness differs from all that were learnt from."""
+    low, high = float(known["brightness"].min()), float(known["brightness"].max())
+    if min(low, level) > 0:
+        return max(1.0, level / high, low / level)
+    deviation = 1 / float(np.median(standard["scale"]))
+    return max(1.0, abs(level) / max(abs(low), abs(high), deviation))
+
+
+def _warn_of_brightness(context: Context, known: Table, standard: Table) -> None:
     """Say so if frames are of another brightness, and nothing undoes it."""
-    section, found = context.config.statistics, strangest_frame(context.scene, known)
+    section, found = context.config.statistics, strangest_frame(context.scene, known, standard)
     if section.by != "scene" or section.illumination != "none" or found is None:
         return
     frame, factor = found

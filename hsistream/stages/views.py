@@ -128,16 +128,22 @@ def view_bytes(scene: Scene, config: RunConfig, tile_px: int) -> dict[str, int]:
     across = widest_tile(scene, tile_px) + 2 * halo(views)
     strip = min(scene.chunk_px, scene.longest_side) * across
     largest = max(_sizes(config, scene))
-    latents = latent_count(scene, config) if views.latents else 0
-    stored = min(CHUNK_PX, scene.longest_side) * across * latents
     return {
         "strip as stored, and decoding": 3 * strip * scene.bands * scene.itemsize,
         "float32 rows and their features": 4 * ROWS_AT_ONCE_BYTES,
-        "latents as stored, and decoding": 2 * 2 * stored,
+        **_stored_latents(scene, config, across),
         "scores": 4 * rows * columns * components(config, scene),
         "strips of views": 4 * 4 * (STRIP_PX + 2 * halo(views)) * across * largest,
         "masks": 3 * rows * columns,
     }
+
+
+def _stored_latents(scene: Scene, config: RunConfig, across: int) -> dict[str, int]:
+    """Memory of a strip of latents as they are read, where they are viewed."""
+    if not config.views.latents:
+        return {}
+    strip = min(CHUNK_PX, scene.longest_side) * across
+    return {"latents as stored, and decoding": 2 * 2 * strip * latent_count(scene, config)}
 
 
 def view_tile(

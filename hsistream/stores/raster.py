@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.errors import DamagedError, TileError
+from hsistream.errors import DamagedError, StoreError, TileError
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
 from hsistream.tiles import TileGrid, Window, size, strips, within
@@ -133,6 +133,19 @@ class RasterStore:
                     f"(the first: {missing[0]}). Delete {self.uri} and repeat the command "
                     f"that made it."
                 )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every storage file of every layer is there."""
+        if not self.exists:
+            return False
+        try:
+            frames = dict(arrays.open_group(self.uri).groups())
+            found = [(name, *array) for name, frame in frames.items() for array in frame.arrays()]
+            layers = [f"{name}/{layer}" for name, layer, array in found if array.ndim > 1]
+            return not any(arrays.missing_shards(self.uri, layer) for layer in layers)
+        except (DamagedError, StoreError):
+            return False
 
     @property
     def exists(self) -> bool:

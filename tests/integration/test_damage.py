@@ -63,6 +63,9 @@ DAMAGES = {"cut": _cut, "flip": _flip, "empty": _empty, "remove": _remove}
 
 damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
 
+LOSSES = (_empty, _remove)
+"""What is seen without a file being read."""
+
 
 class StoppedError(Exception):
     """Stands for an interruption."""
@@ -219,9 +222,10 @@ def test_damaged_results_between_stages_are_found_and_made_again(
     options = (*tiny_options(method), "--tile", 32, *QUIET)
     asked = ("cluster", scene.uri, "--run", stopped.path, *options)
     store = stopped.path / Path(file).parts[0]
-    assert str(store) in command(*asked).refusal(5)
+    if damage not in LOSSES:
+        assert str(store) in command(*asked).refusal(5)
+        shutil.rmtree(store)
     assert command("status", stopped.path).code == 3
-    shutil.rmtree(store)
     assert command(*asked).code == 0
     assert differing(stopped, tiny_run(method)) == []
 
@@ -258,9 +262,10 @@ def test_damaged_codes_are_found_and_made_again(
         run(scene, CONFIG, stopped.path, execution=execution, notify=_stop_before("label"))
     damage(Path(stopped.codes_uri) / "frame0" / "codes" / "c" / "0" / "1" / "0")
     asked = ("cluster", scene.uri, "--run", stopped.path, *OPTIONS)
-    assert stopped.codes_uri in command(*asked).refusal(5)
+    if damage not in LOSSES:
+        assert stopped.codes_uri in command(*asked).refusal(5)
+        shutil.rmtree(stopped.codes_uri)
     assert command("status", stopped.path).code == 3
-    shutil.rmtree(stopped.codes_uri)
     assert command(*asked).code == 0
     assert stored_bytes(stopped) == stored_bytes(finished)
 

@@ -194,7 +194,10 @@ def test_a_store_deleted_in_the_middle_of_its_stage_is_written_again(
     assert stored_bytes(done) == stored_bytes(finished)
 
 
-@pytest.mark.parametrize("store", ["codes.zarr", "labels.zarr", "clusters.npz", "report"])
+CHUNKS = ("labels.zarr/frame0/labels/c/0/1", "codes.zarr/frame1/codes/c/0/0/0")
+
+
+@pytest.mark.parametrize("store", ["codes.zarr", "labels.zarr", "clusters.npz", "report", *CHUNKS])
 def test_a_result_that_was_deleted_is_made_again(
     own_run: RunDirectory, scene: Scene, finished: RunDirectory, store: str
 ) -> None:

@@ -66,8 +66,8 @@ def test_frames_without_truth_are_left_out(scene: Scene, own_run: RunDirectory) 
 
 def test_one_unnamed_array_suits_one_frame(scene: Scene, own_run: RunDirectory) -> None:
     truth = perfect_truth(scene, own_run)["frame1"]
-    scores = evaluate(own_run.path, {"classes": truth}, frame="frame1")
-    assert scores.oa == pytest.approx(1)
+    for given in ({"classes": truth}, truth, truth.astype(np.float32)):
+        assert evaluate(own_run.path, given, frame="frame1").oa == pytest.approx(1)
 
 
 def test_the_page_shows_the_scores_and_keeps_them(scene: Scene, own_run: RunDirectory) -> None:
@@ -94,6 +94,13 @@ def test_a_truth_of_another_size_is_refused(scene: Scene, own_run: RunDirectory)
     truth = zeros(scene) | {"frame1": np.ones((48, 33), np.int64)}
     with pytest.raises(ConfigError, match=r"33 x 48 px .* but is 48 x 33"):
         evaluate(own_run.path, truth)
+
+
+def test_a_truth_of_fractions_is_refused(scene: Scene, own_run: RunDirectory) -> None:
+    truth = {name: labels / 2 for name, labels in perfect_truth(scene, own_run).items()}
+    with pytest.raises(SceneError, match="whole numbers"):
+        evaluate(own_run.path, truth)
+    assert not own_run.scores_path.exists()
 
 
 def test_an_unnamed_truth_of_several_frames_is_refused(own_run: RunDirectory) -> None:

@@ -110,6 +110,10 @@ def brightness_of(*levels: float) -> Table:
     return {"brightness": np.asarray(levels)}
 
 
+DEVIATIONS: Table = {"scale": np.array([[1 / 0.4, 1 / 0.5, 1 / 0.6]])}
+"""Features of spectra that deviate by about .5."""
+
+
 @pytest.mark.parametrize(
     ("known", "levels", "name", "factor"),
     [
@@ -122,22 +126,33 @@ def brightness_of(*levels: float) -> Table:
 def test_the_strangest_frame_is_farthest_from_all_known_ones(
     scene: Scene, known: tuple[float, ...], levels: tuple[float, ...], name: str, factor: float
 ) -> None:
-    found = strangest_frame(with_brightness(scene, *levels), brightness_of(*known))
+    found = strangest_frame(with_brightness(scene, *levels), brightness_of(*known), DEVIATIONS)
     assert found is not None
     assert found[0].name == name
     assert found[1] == pytest.approx(factor)
 
 
-@pytest.mark.parametrize(("known", "levels"), [((0.0,), (1.0, 2.0)), ((1.0,), (-0.1, 2.0))])
-def test_without_positive_brightness_no_frame_is_strange(
-    scene: Scene, known: tuple[float, ...], levels: tuple[float, ...]
+@pytest.mark.parametrize(
+    ("known", "levels", "name", "factor"),
+    [
+        ((0.0,), (0.4, 0.3), "frame0", 1.0),
+        ((-0.1,), (-0.2, 30.0), "frame1", 60.0),
+        ((2.0,), (1.0, -2000.0), "frame1", 1000.0),
+        ((2.0,), (0.01, -1.0), "frame0", 200.0),
+    ],
+)
+def test_brightness_below_zero_is_compared_with_deviations(
+    scene: Scene, known: tuple[float, ...], levels: tuple[float, ...], name: str, factor: float
 ) -> None:
-    assert strangest_frame(with_brightness(scene, *levels), brightness_of(*known)) is None
+    found = strangest_frame(with_brightness(scene, *levels), brightness_of(*known), DEVIATIONS)
+    assert found is not None
+    assert found[0].name == name
+    assert found[1] == pytest.approx(factor)
 
 
 def test_a_frame_without_data_is_not_strange(scene: Scene) -> None:
     bright = with_brightness(scene, 2.0, 900.0)
     frames = (bright.frames[0], replace(bright.frames[1], valid_pixels=0))
-    found = strangest_frame(replace(bright, frames=frames), brightness_of(2.0))
+    found = strangest_frame(replace(bright, frames=frames), brightness_of(2.0), DEVIATIONS)
     assert found is not None
     assert found[0].name == "frame0"
