@@ -183,10 +183,18 @@ class RunDirectory:
         ------
         StoreError
             If this is not a run directory.
+        DamagedError
+            If the file cannot be understood.
         """
         if not self.config_path.is_file():
             raise StoreError(f"A run directory is needed, but {self.path} has no run.toml.")
-        return RunConfig.from_toml(self.config_path)
+        try:
+            return RunConfig.from_toml(self.config_path)
+        except ConfigError as error:
+            raise DamagedError(
+                f"{self.config_path} was written by another version of hsistream, or is damaged: "
+                f"{error} Restore it from a copy, or run again elsewhere."
+            ) from error
 
     def manifest(self) -> Manifest:
         """Read what is done.

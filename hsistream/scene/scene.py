@@ -7,6 +7,7 @@ attributes of the root.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,16 +89,13 @@ class Scene:
         try:
             facts = arrays.open_group(uri).attrs.get(ROOT_KEY)
         except (StoreError, DamagedError) as error:
-            raise SceneError(_not_a_scene(uri)) from error
+            raise _unopened(uri) from error
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise SceneError(_not_a_scene(uri))
         try:
             return cls(uri=uri, **_from_json(facts))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DamagedError(
-                f"The attributes of {uri} cannot be understood: zarr.json is damaged. Restore it "
-                f"from a copy, or ingest the scene again."
-            ) from error
+            raise _damaged(uri) from error
 
     @cached_property
     def pixels(self) -> int:
@@ -209,6 +207,25 @@ def _tuples(value: Any) -> Any:
 def _absolute(uri: str) -> str:
     """Make a local path absolute: runs and workers may look at it from another folder."""
     return uri if "://" in uri else str(Path(uri).absolute())
+
+
+def _unopened(uri: str) -> HsistreamError:
+    """Say why an address is no zarr store: it never was one, or its header is damaged."""
+    try:
+        json.loads((Path(uri) / "zarr.json").read_bytes())
+    except ValueError:
+        return _damaged(uri)
+    except OSError:
+        pass
+    return SceneError(_not_a_scene(uri))
+
+
+def _damaged(uri: str) -> DamagedError:
+    """Say that the header of a store is damaged."""
+    return DamagedError(
+        f"The attributes of {uri} cannot be understood: zarr.json is damaged. Restore it from a "
+        f"copy, or ingest the scene again."
+    )
 
 
 def _not_a_scene(uri: str) -> str:

@@ -125,6 +125,12 @@ def test_damaged_attributes_of_a_scene_are_no_bug(own_scene: Path, byte: int) ->
         outcome.refusal(outcome.code)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_a_scene_whose_header_is_lost_is_damaged(own_scene: Path, content: bytes) -> None:
+    (own_scene / "zarr.json").write_bytes(content)
+    assert "zarr.json is damaged" in command("info", own_scene).refusal(5)
+
+
 TABLES = {
     "statistics": "count",
     "reservoir": "report",
@@ -304,12 +310,20 @@ def test_a_damaged_manifest_is_no_bug(
     assert str(own_run.manifest_path) in command(*asked).refusal(5)
 
 
-@pytest.mark.parametrize("content", [b"", b"seed = ", b"\xff", b"colour = 1\n"])
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"", 2), (b"seed = ", 5), (b"\xff", 5), (b"colour = 1\n", 5)]
+)
 def test_a_damaged_configuration_of_a_run_is_no_bug(
-    own_run: RunDirectory, scene: Scene, content: bytes
+    own_run: RunDirectory, scene: Scene, content: bytes, code: int
 ) -> None:
     own_run.config_path.write_bytes(content)
-    command("cluster", scene.uri, "--run", own_run.path, *OPTIONS).refusal(2)
+    command("cluster", scene.uri, "--run", own_run.path, *OPTIONS).refusal(code)
+
+
+@pytest.mark.parametrize("table", ["clusters", "pictures", "reservoir", "labels"])
+def test_a_finished_run_that_lost_a_table_is_not_shown(own_run: RunDirectory, table: str) -> None:
+    own_run.table(table).unlink()
+    assert f"lacks {table}.npz" in command("report", own_run.path).refusal(5)
 
 
 def test_damaged_scores_are_no_bug(own_run: RunDirectory) -> None:
