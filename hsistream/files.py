@@ -29,6 +29,8 @@ def file_error(address: str | Path, error: OSError) -> HsistreamError:
         )
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{address} is needed, but there is no such file, store or array.")
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return StoreError(f"A folder is needed for {address}, but a file lies in its place.")
     said = error.strerror or first_line(error)
     return StoreError(f"{address} cannot be read or written: {said}.")
 

@@ -248,7 +248,7 @@ def _run_stage(stage: Stage, context: Context) -> None:
             context.run.forget(stage.name)  # a kill may have left what is no longer needed
             context.notify(StageFinished(stage.name, record.elapsed_s, skipped=True))
             return
-        context.notify(Noted(f"{stage.name}: files that it wrote are missing; it is done again."))
+        context.notify(Noted(f"{stage.name}: files that it wrote are missing; it is done again"))
     started = time.monotonic()
     heard: list[str] = []
     release_memory()  # or what the stage before has left counts for this one

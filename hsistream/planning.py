@@ -158,7 +158,7 @@ def _nearest(plans: Sequence[Plan], config: RunConfig) -> Fit:
     if fitting:
         best = max(fitting, key=lambda each: (each.tile_px, each.workers))
     else:
-        best = min(plans, key=lambda each: (each.peak_bytes, -each.tile_px))
+        best = min(plans, key=lambda each: (each.peak_bytes, each.workers, -each.tile_px))
     stage = best.worst.stage
     return Fit(best.tile_px, best.workers, best.peak_bytes, stage, _lowered_by(stage, config))
 
@@ -190,8 +190,8 @@ def refuse(needed: Plan, execution: Execution) -> None:
     worst = needed.worst
     if worst.peak_bytes > needed.limit_bytes:
         raise MemoryBudgetError(
-            f"Stage {worst.stage} needs {worst.peak_bytes / GIB:.2f} GiB with {needed.workers} "
-            f"workers and tiles of {needed.tile_px} px, but may use "
+            f"Stage {worst.stage} needs {worst.peak_bytes / GIB:.2f} GiB with "
+            f"{_workers_named(needed.workers)} and tiles of {needed.tile_px} px, but may use "
             f"{needed.limit_bytes / GIB:.2f} GiB ({needed.reserved_bytes / GIB:.2f} GiB of it for "
             f"the libraries). {_memory_advice(needed)}"
         )
@@ -203,11 +203,16 @@ def refuse(needed: Plan, execution: Execution) -> None:
         )
 
 
+def _workers_named(count: int) -> str:
+    """Name a number of workers."""
+    return f"{count} worker{'s' if count > 1 else ''}"
+
+
 def _memory_advice(needed: Plan) -> str:
     """Say what would make a run fit its memory."""
     best = needed.instead
     assert best is not None, "a plan over its limit says what needs less"
-    how = f"--tile {best.tile_px} and {best.workers} worker{'s' if best.workers > 1 else ''}"
+    how = f"--tile {best.tile_px} and {_workers_named(best.workers)}"
     if best.peak_bytes <= needed.limit_bytes:
         return f"The largest tile that fits is that of {how}."
     least = f"No tile fits; least is needed with {how}: a --memory of at least "

@@ -181,6 +181,11 @@ def _check_directory(target: RunDirectory, asked: RunConfig, scene: Scene) -> No
     """Refuse a directory of another run, or of the same one before it was changed."""
     if not target.exists:
         return
+    if asked.learnt is not None and target.path == Path(asked.learnt.run):
+        raise ConfigError(
+            f"A prediction needs a directory of its own, but {target.path} is that of the run that "
+            f"has learnt. Choose another directory with --out."
+        )
     differences = target.config().differences(asked)
     if target.manifest().scene_identity != scene.identity:
         differences.append("another scene")

@@ -23,6 +23,9 @@ NM_PER_UNIT = {
 }  # fmt: skip
 """Units as files write them, singular and in lower case."""
 
+WAVENUMBERS = {"wavenumber", "cm-1", "cm^-1", "1/cm"}
+"""Units of waves in a centimetre, which become wavelengths."""
+
 PLAUSIBLE_NM = (100.0, 30_000.0)
 """Optical sensors see nothing outside of this; it tells units apart."""
 
@@ -55,6 +58,11 @@ class BandFacts:
     fwhm: tuple[float, ...] = ()
     quality: tuple[float, ...] = ()
     units: str = ""
+
+    @property
+    def unit(self) -> str:
+        """The unit as it is looked up: in lower case, and singular."""
+        return self.units.strip().lower().rstrip("s")
 
     def adds_to(self, axis: SpectralAxis) -> bool:
         """Tell whether an axis lacks something that is said here."""
@@ -99,7 +107,7 @@ def spectral_axis(
     (450.0, 550.0)
     """
     axis = SpectralAxis()
-    for facts in places:
+    for facts in dict.fromkeys(places):  # some say it twice
         if facts.adds_to(axis):
             axis = axis.completed(_in_nm(facts, bands, options, where))
     return axis
@@ -138,10 +146,12 @@ def _in_nm(facts: BandFacts, bands: int, options: ReadOptions, where: str) -> Sp
         )
     good = tuple(value > 0 for value in facts.quality)
     wavelengths = _of_all_bands(facts.wavelengths, bands, "wavelengths", where)
-    factor = _nm_per_unit(wavelengths, facts.units, options, where)
+    fwhm = _of_all_bands(facts.fwhm, bands, "band widths", where)
+    if facts.unit in WAVENUMBERS and not options.wavelength_units:
+        return SpectralAxis(*_of_waves(wavelengths, fwhm), good)
+    factor = _nm_per_unit(wavelengths, facts, options, where)
     if factor is None:
         return SpectralAxis(good_bands=good)
-    fwhm = _of_all_bands(facts.fwhm, bands, "band widths", where)
     return SpectralAxis(_scaled(wavelengths, factor), _scaled(fwhm, factor), good)
 
 
@@ -158,18 +168,34 @@ def _of_all_bands(
     return values
 
 
+def _of_waves(
+    waves: tuple[float, ...], widths: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Turn waves per centimetre, and the widths of bands in them, into nanometres.
+
+    Examples
+    --------
+    >>> _of_waves((1000.0, 1250.0), (2.0, 5.0))
+    ((10000.0, 8000.0), (20.0, 32.0))
+    """
+    if not waves or min(waves) <= 0:
+        return (), ()
+    widths_nm = (1e7 * width / wave**2 for width, wave in zip(widths, waves, strict=False))
+    return _scaled(tuple(1e7 / wave for wave in waves), 1.0), _scaled(tuple(widths_nm), 1.0)
+
+
 def _scaled(values: tuple[float, ...], factor: float) -> tuple[float, ...]:
     """Scale without the noise of binary fractions."""
     return tuple(round(value * factor, 6) for value in values)
 
 
 def _nm_per_unit(
-    wavelengths: tuple[float, ...], units: str, options: ReadOptions, where: str
+    wavelengths: tuple[float, ...], facts: BandFacts, options: ReadOptions, where: str
 ) -> float | None:
     """Choose the unit: the user's, the file's, or the one that gives light; None without one."""
     if options.wavelength_units:
         return NM_PER_UNIT[options.wavelength_units]
-    said = NM_PER_UNIT.get(units.strip().lower().rstrip("s"))
+    said, units = NM_PER_UNIT.get(facts.unit), facts.units
     if not wavelengths:
         return said
     if said is not None and _plausible(wavelengths, said):

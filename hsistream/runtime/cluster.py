@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,18 +46,21 @@ def connect(scheduler: str) -> Iterator[Any]:
 def _local(workers: int) -> Iterator[Any]:
     """Start worker processes; the memory plan bounds them, so dask must not pause them."""
     from distributed import Client, LocalCluster
+    from distributed.deploy.spec import close_clusters
 
-    with (
-        LocalCluster(
+    try:
+        started = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
             dashboard_address=None,
             silence_logs=50,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    except BaseException:  # an interrupt, too
+        atexit.unregister(close_clusters)  # which fails where workers have not begun
+        raise
+    with started as cluster, Client(cluster) as client:
         yield client
 
 

@@ -36,6 +36,9 @@ READ_BYTES = 128 * 2**20
 WAVELENGTH_TOLERANCE_NM = 1.0
 """Bands of two files are the same if their wavelengths differ by no more."""
 
+BRIGHTEST = 1e12
+"""Brightness beyond that of all units: fill values are among the spectra."""
+
 BAD_BAND_SHARE = 0.1
 """A band without a value in more than this share of the pixels is a bad band."""
 
@@ -349,6 +352,12 @@ def _describe_scene(
         notes.append(f"{zeros} pixels are zero in every band and count as no data (--keep-zeros)")
     if not all(good):
         notes.append(f"{good.count(False)} of {len(good)} bands are bad and never used")
+    notes += [
+        f"the brightness of {frame.name} is {frame.brightness:.3g}; if values stand for no data "
+        f"there, name them (--no-data)"
+        for frame in frames
+        if abs(frame.brightness) > BRIGHTEST
+    ][:1]
     for note in notes:
         log.info("%s", note)
     return Scene(

@@ -48,7 +48,7 @@ def run(context: Context) -> None:
     labels = labels_with_data(context)
     splits = divided(labels, context)
     for note in labels.notes:
-        context.notify(Warned(f"{note}."))
+        context.notify(Warned(note))
     write_table(
         context.run.table(TABLE), _table(labels) | _roles(labels, splits, settings, context)
     )
@@ -94,7 +94,7 @@ def labels_with_data(context: Context) -> Labelled:
     dropped = int((~known).sum())
     if dropped:
         context.notify(
-            Warned(f"{dropped:,} of {len(known):,} labelled pixels have no data and are left out.")
+            Warned(f"{dropped:,} of {len(known):,} labelled pixels have no data and are left out")
         )
     kept = labels.at(known)
     if len(np.unique(kept.number)) < 2:
@@ -197,7 +197,7 @@ def _roles(
         context.notify(
             Warned(
                 f"Classes {', '.join(names[:NAMED])}{more} have too few labels to be tested; "
-                f"scores say nothing of them."
+                f"scores say nothing of them"
             )
         )
     learnt = final | (splits == TRAIN).any(axis=0)

@@ -409,7 +409,7 @@ def test_labels_without_data_are_counted(scene: Scene, tmp_path: Path) -> None:
     np.savez(tmp_path / "labels.npz", frame0=truth)
     run = classify(scene, asked(tmp_path / "labels.npz"), tmp_path / "run", execution=EXECUTION)
     [said] = [each for each in run.manifest().warnings if "no data" in each]
-    assert said == f"1 of {(truth > 0).sum():,} labelled pixels have no data and are left out."
+    assert said == f"1 of {(truth > 0).sum():,} labelled pixels have no data and are left out"
 
 
 def test_a_run_of_other_labels_is_another_run(

@@ -372,6 +372,11 @@ def test_a_prediction_has_learnt_nothing(
     assert f"by {finished.path}" in sentence
 
 
+def test_a_prediction_has_a_directory_of_its_own(own_run: RunDirectory, new_scene: Scene) -> None:
+    asked = ("predict", new_scene.uri, *_by(own_run), "--out", own_run.path)
+    assert "directory of its own" in command(*asked, *QUIET).refusal(2)
+
+
 @pytest.mark.parametrize("place", ["own_run", "predicted", "notes"])
 def test_a_directory_of_something_else_is_left_alone(
     request: pytest.FixtureRequest,

@@ -59,6 +59,8 @@ def test_a_full_disk_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
         (failure(errno.EACCES), StoreError, "writable"),
         (failure(errno.EROFS), StoreError, "writable"),
         (failure(errno.ENOENT), StoreError, "no such file"),
+        (failure(errno.EEXIST), StoreError, "a file lies in its place"),
+        (failure(errno.ENOTDIR), StoreError, "a file lies in its place"),
         (failure(errno.EIO), StoreError, "cannot be read or written: Input/output error"),
         (OSError("first line.\nsecond line"), StoreError, "written: first line"),
         (OSError(), StoreError, "cannot be read or written"),

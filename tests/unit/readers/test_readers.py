@@ -227,6 +227,23 @@ def test_envi_header_describes_bands_and_place(tmp_path: Path) -> None:
     assert header.georeference.transform[::2] == pytest.approx((10.0, 400_000.0, -10.0))
 
 
+def test_wavenumbers_become_wavelengths(tmp_path: Path) -> None:
+    extra = (
+        "wavelength units = Wavenumber\nwavelength = {1250, 1000, 800}\nfwhm = {5.0, 2.0, 1.6}\n"
+    )
+    header = only(write_envi(tmp_path / "a.img", extra=extra)).header
+    assert header.wavelengths_nm == (8000.0, 10000.0, 12500.0)
+    assert header.fwhm_nm == (32.0, 20.0, 25.0)
+
+
+def test_a_list_of_the_wrong_length_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    extra = "wavelength units = Nanometers\nwavelength = {450, 550}\n"
+    assert only(write_envi(tmp_path / "a.img", extra=extra)).header.wavelengths_nm == ()
+    assert caplog.text.count("gives 2 wavelengths for 3 bands") == 1
+
+
 @pytest.mark.parametrize("interleave", ["bsq", "bip"])
 def test_compressed_envi_is_unpacked(tmp_path: Path, interleave: str) -> None:
     path = write_envi(tmp_path / "a.img", interleave, extra="file compression = 1")

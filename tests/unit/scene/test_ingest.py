@@ -226,6 +226,15 @@ def test_pixels_that_are_zero_in_every_band_are_padding(tmp_path: Path) -> None:
     assert kept.notes == ()
 
 
+def test_fill_values_that_nothing_names_are_suspected(tmp_path: Path) -> None:
+    values = cube().astype(np.float32)
+    values[:, 0, :2] = np.finfo(np.float32).min
+    found = ingest([array_source(values, "a")], tmp_path / "scene.zarr")
+    assert any("the brightness of a is" in note and "--no-data" in note for note in found.notes)
+    options = IngestOptions(no_data=float(np.finfo(np.float32).min))
+    assert ingest([array_source(values, "a")], tmp_path / "told.zarr", options).notes == ()
+
+
 def test_zeros_of_a_single_band_are_values(tmp_path: Path) -> None:
     values = np.arange(12, dtype=np.uint8).reshape(1, 3, 4)
     assert ingest([array_source(values)], tmp_path / "s.zarr").valid_pixels == 12
