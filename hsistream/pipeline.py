@@ -233,6 +233,11 @@ def check_tables(target: RunDirectory) -> None:
 
 def _admitted(scene: Scene, config: RunConfig, execution: Execution, directory: str | Path) -> Plan:
     """Plan a run, and refuse one that cannot be done before anything is written."""
+    if Path(directory).absolute().is_relative_to(scene.uri):
+        raise ConfigError(
+            f"Results need a directory outside of the scene, but {directory} lies in {scene.uri}. "
+            f"Choose another one with --run."
+        )
     needed = plan(scene, config, execution, directory)
     refuse(needed, execution)
     scene.check_complete()

@@ -120,6 +120,12 @@ def test_a_bad_configuration_file_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_within_its_scene_is_refused(scene: Scene) -> None:
+    place = Path(scene.uri) / "run"
+    assert "outside of the scene" in command("cluster", scene.uri, "--run", place).refusal(2)
+    assert not place.exists()
+
+
 @pytest.mark.parametrize("name", ["missing.toml", "."])
 def test_a_configuration_that_is_no_file_is_refused(
     scene: Scene, tmp_path: Path, name: str
