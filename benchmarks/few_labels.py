@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument(
         "--fractions", type=float, nargs="+", help="of the pixels at random, instead of --labels"
     )
-    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--splits", type=int, default=30)
     parser.add_argument("--heads", nargs="+", default=["lda", "logistic"])
     parser.add_argument("--networks", nargs="*", default=["dgc"])
     parser.add_argument("--features", nargs="+", default=list(PLAIN))
