@@ -57,7 +57,7 @@ def _local(workers: int) -> Iterator[Any]:
             dashboard_address=None,
             silence_logs=50,
         )
-    except BaseException:  # an interrupt, too
+    except KeyboardInterrupt:
         atexit.unregister(close_clusters)  # which fails where workers have not begun
         raise
     with started as cluster, Client(cluster) as client:

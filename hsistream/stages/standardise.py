@@ -84,7 +84,8 @@ def _brightness_factor(level: float, known: Table, standard: Table) -> float:
     low, high = float(known["brightness"].min()), float(known["brightness"].max())
     if min(low, level) > 0:
         return max(1.0, level / high, low / level)
-    deviation = 1 / float(np.median(standard["scale"]))
+    scale = standard["scale"]
+    deviation = 1 / float(np.median(scale[scale > 0]))
     return max(1.0, abs(level) / max(abs(low), abs(high), deviation))
 
 
