@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from hsistream.errors import DamagedError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
-from hsistream.pipeline import check_tables
 from hsistream.readers.labelled import by_frame
 from hsistream.readers.labels import USUAL_KEY, whole_labels
 from hsistream.report.export import write_geotiff
@@ -95,7 +94,6 @@ def _open(directory: str | Path) -> tuple[RunDirectory, Scene]:
         )
     scene = Scene.open(manifest.scene_uri)
     RasterStore(run.labels_uri).check_complete(scene.frames, LABELS)
-    check_tables(run)
     return run, scene
 
 

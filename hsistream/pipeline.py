@@ -13,7 +13,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from hsistream.config import Execution, RunConfig
-from hsistream.errors import ConfigError, DamagedError
+from hsistream.errors import ConfigError
 from hsistream.events import Event, Noted, Notify, Progress, StageFinished, Warned, ignore
 from hsistream.files import filing
 from hsistream.planning import Plan, plan, refuse
@@ -211,24 +211,6 @@ def status(directory: str | Path) -> list[StageStatus]:
             )
         )
     return found
-
-
-def check_tables(target: RunDirectory) -> None:
-    """Find tables that stages of a run wrote, and that are no longer there.
-
-    Raises
-    ------
-    DamagedError
-        Naming the first of them.
-    """
-    done = target.manifest().stages
-    for stage in stream(target.config()):
-        for name in stage.writes:
-            if stage.name in done and name.endswith(".npz") and not (target.path / name).exists():
-                raise DamagedError(
-                    f"{target.path} lacks {name}, which its stage {stage.name} wrote. Repeat the "
-                    f"command that made it: what is missing is made again."
-                )
 
 
 def _admitted(scene: Scene, config: RunConfig, execution: Execution, directory: str | Path) -> Plan:

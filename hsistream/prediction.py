@@ -129,7 +129,6 @@ def _check_finished(learnt: RunDirectory, config: RunConfig) -> None:
                 f"{stage.name} differs from that of this version. Use the version that made it, or "
                 f"repeat the command that made it."
             )
-    pipeline.check_tables(learnt)
 
 
 def _check_units(

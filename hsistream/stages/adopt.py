@@ -31,7 +31,7 @@ from hsistream.stages import reference as reference_table
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import train as train_stage
 from hsistream.stages.statistics import good_wavelengths_nm
-from hsistream.stores.tables import Table, read_table, write_table
+from hsistream.stores.tables import Table, check_table, read_table, write_table
 
 MEASURED = (statistics_stage.TABLE, statistics_stage.STANDARD)
 """Tables of the first stage, which new frames have of their own."""
@@ -161,11 +161,12 @@ def learnt_fingerprint(run: RunDirectory, config: RunConfig) -> str:
 
     Raises
     ------
-    StoreError
+    DamagedError
         If a part of it is missing.
     """
     digest = hashlib.blake2b(digest_size=12)
     for path in _learnt_files(run, config):
+        check_table(path)
         with filing(path):
             content = hashlib.blake2b(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(run.path)} {content}\n".encode())

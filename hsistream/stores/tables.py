@@ -27,7 +27,14 @@ def write_table(path: Path, table: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_table(path: Path) -> Table:
-    """Read all arrays of a table into memory."""
+    """Read all arrays of a table into memory.
+
+    Raises
+    ------
+    DamagedError
+        If it is missing, fails its checksum or is cut short.
+    """
+    check_table(path)
     with filing(path):
         file = path.open("rb")
     try:
@@ -39,6 +46,20 @@ def read_table(path: Path) -> Table:
             f"{path} fails its checksum or is cut short. Delete it and run the same command again: "
             f"what was in it is made again."
         ) from error
+
+
+def check_table(path: Path) -> None:
+    """Refuse to go on without a table: it was there, or nothing would ask for it.
+
+    Raises
+    ------
+    DamagedError
+        If there is no such file.
+    """
+    if not path.is_file():
+        raise DamagedError(
+            f"{path} is missing. Repeat the command that made its run: it is made again."
+        )
 
 
 def _check_directory(archive: zipfile.ZipFile) -> None:

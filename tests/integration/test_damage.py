@@ -323,7 +323,7 @@ def test_a_damaged_configuration_of_a_run_is_no_bug(
 @pytest.mark.parametrize("table", ["clusters", "pictures", "reservoir", "labels"])
 def test_a_finished_run_that_lost_a_table_is_not_shown(own_run: RunDirectory, table: str) -> None:
     own_run.table(table).unlink()
-    assert f"lacks {table}.npz" in command("report", own_run.path).refusal(5)
+    assert f"{table}.npz is missing" in command("report", own_run.path).refusal(5)
 
 
 def test_damaged_scores_are_no_bug(own_run: RunDirectory) -> None:

@@ -259,11 +259,7 @@ def _without_configuration(learnt: RunDirectory) -> None:
 RUNS: dict[str, tuple[Change, int, str]] = {
     "unfinished": (_unfinished, 3, "stage label of {run} is to do"),
     "of another version": (_older, 2, "whose stage codebooks differs"),
-    "without codebooks": (
-        _without_codebooks,
-        5,
-        "lacks codebooks.npz, which its stage codebooks wrote",
-    ),
+    "without codebooks": (_without_codebooks, 5, "codebooks.npz is missing. Repeat the command"),
     "damaged": (_damaged, 5, "statistics.npz fails its checksum"),
     "no run": (_without_configuration, 1, "{run} has no run.toml"),
 }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hsistream.config import Execution, RunConfig
-from hsistream.errors import ConfigError, StoreError
+from hsistream.errors import ConfigError, DamagedError
 from hsistream.events import ignore
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
@@ -121,5 +121,5 @@ def test_times_maps_and_the_place_are_nothing_learnt(own: RunDirectory, tmp_path
 
 def test_a_missing_table_is_named(own: RunDirectory) -> None:
     own.table("training").unlink()
-    with pytest.raises(StoreError, match=r"training\.npz is needed"):
+    with pytest.raises(DamagedError, match=r"training\.npz is missing"):
         learnt_fingerprint(own, own.config())

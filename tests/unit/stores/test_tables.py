@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from hsistream.errors import DamagedError, ResourceError, StoreError
+from hsistream.errors import DamagedError, ResourceError
 from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE: Table = {
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(DamagedError, match="is missing"):
         read_table(tmp_path / "none.npz")
 
 
