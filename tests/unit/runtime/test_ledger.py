@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream.errors import DamagedError, StoreError
+from hsistream.errors import DamagedError
 from hsistream.runtime.ledger import Ledger
 from hsistream.tiles import TileGrid
 
@@ -70,7 +70,7 @@ def test_a_result_noted_twice_counts_once(tmp_path: Path) -> None:
 
 def test_results_that_are_missing_or_damaged_are_errors(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "count", "mark", 10)
-    with pytest.raises(StoreError):
+    with pytest.raises(DamagedError):
         list(ledger.results(TILES[:1]))
     (ledger.path / f"{TILES[0].key}.npz").write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(DamagedError):
