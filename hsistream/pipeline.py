@@ -218,7 +218,7 @@ def _admitted(scene: Scene, config: RunConfig, execution: Execution, directory: 
     if Path(directory).absolute().is_relative_to(scene.uri):
         raise ConfigError(
             f"Results need a directory outside of the scene, but {directory} lies in {scene.uri}. "
-            f"Choose another one with --run."
+            f"Choose another one."
         )
     needed = plan(scene, config, execution, directory)
     refuse(needed, execution)
@@ -253,9 +253,12 @@ def _run_stage(stage: Stage, context: Context) -> None:
 
 def _written(stage: Stage, target: RunDirectory) -> bool:
     """Tell whether all that a stage writes is there; a deleted file means it is done again."""
-    paths = [target.path / name for name in stage.writes]
-    stores = [RasterStore(str(path)) for path in paths if path.suffix == ".zarr"]
-    return all(path.exists() for path in paths) and all(store.complete for store in stores)
+    return all(_is_whole(target.path / name) for name in stage.writes)
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a result is there, and of a store every file."""
+    return RasterStore(str(path)).complete if path.suffix == ".zarr" else path.exists()
 
 
 def _collecting(notify: Notify, heard: list[str]) -> Notify:

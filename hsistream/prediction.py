@@ -62,7 +62,7 @@ def predict(
     Raises
     ------
     StoreError
-        If ``run`` is no run directory, or lacks a part of what it has learnt.
+        If ``run`` is no run directory.
     IncompleteError
         If the run is not finished, or workers were lost.
     ConfigError
@@ -135,8 +135,10 @@ def _check_units(
     scene: Scene, learnt: RunDirectory, known: Table, section: StatisticsSection
 ) -> None:
     """Refuse frames whose spectra have other units, where brightness counts."""
+    if section.by == "frame" or section.illumination in ("snv", "l2", "continuum"):
+        return
     found = strangest_frame(scene, known, read_table(learnt.table(STANDARD)))
-    if section.by == "frame" or section.illumination in ("snv", "l2", "continuum") or not found:
+    if not found:
         return
     frame, factor = found
     if factor >= UNITS_FACTOR:

@@ -48,7 +48,10 @@ class Widths:
 
 
 PROFILES: Mapping[str, Widths] = MappingProxyType(
-    {"base": Widths(4, 16, 128, True), "paper": Widths(20, 64, 8, False)}
+    {
+        "base": Widths(4, 16, 128, middle_asks=True),
+        "paper": Widths(20, 64, 8, middle_asks=False),
+    }
 )
 """What ``transformer.profile`` names."""
 
@@ -111,8 +114,8 @@ class WindowTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.mean: Tensor
-        self.class_token: nn.Parameter | None
         self.scale: Tensor
+        self.class_token: nn.Parameter | None
         self.register_buffer("mean", torch.zeros(features, 1, 1))
         self.register_buffer("scale", torch.ones(features, 1, 1))
         self.mixed = nn.Conv2d(features, WIDTH, 1 + 2 * STEM_REACH)
@@ -144,7 +147,7 @@ class WindowTransformer(nn.Module):
 
     def _asking(self, tokens: Tensor) -> Tensor:
         """Give the token that asks in every window, (pixel, 1, width)."""
+        if self.class_token is not None:
+            return self.class_token.expand(len(tokens), -1, -1)
         middle = tokens.shape[1] // 2
-        if self.class_token is None:
-            return tokens[:, middle : middle + 1]
-        return self.class_token.expand(len(tokens), -1, -1)
+        return tokens[:, middle : middle + 1]
