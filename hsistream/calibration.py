@@ -14,7 +14,16 @@ from typing import Any
 
 from hsistream.config import Execution, RunConfig
 from hsistream.events import Event, Notify, Progress
-from hsistream.growth import TRAIN, Load, Measured, Pace, estimated, longest_s, pace_of
+from hsistream.growth import (
+    FEWEST_MOMENTS,
+    TRAIN,
+    Load,
+    Measured,
+    Pace,
+    estimated,
+    longest_s,
+    pace_of,
+)
 from hsistream.network_sections import TrainingSection
 from hsistream.pipeline import run
 from hsistream.planning import Plan, plan
@@ -44,7 +53,7 @@ SAMPLED_PX = 10_000
 TRAINING_S = 1.0
 """Time for the steps of a training, in each run."""
 
-STEPS = (4, 24)
+STEPS = (FEWEST_MOMENTS, 24)
 """Fewest and most steps of a training, in each run."""
 
 
@@ -77,8 +86,8 @@ def estimate_times(
 
     Notes
     -----
-    Takes some ten seconds, and a minute at worst. The folder of the runs is
-    removed, whatever happens.
+    Takes some ten seconds, and minutes only for a network of which a step takes seconds.
+    The folder of the runs is removed, whatever happens.
     """
     needed = plan(scene, config, execution)
     measured = _measurements(scene, config, execution, needed)
@@ -102,7 +111,8 @@ def _measurements(
             if spent_s + longest_s(found, _pixels(cuts)) > BUDGET_S:
                 break
         pace = found[-1].pace if found else Pace()
-        found.append(_measure(cuts, _lessened(config, cuts, pace), alike))
+        lessened = _lessened(config, cuts, _less_training(config.training, pace, needed.workers))
+        found.append(_measure(cuts, lessened, alike))
         if last:
             break
     return found
@@ -113,7 +123,7 @@ def _pixels(cuts: Sequence[Cut]) -> int:
     return sum(area(cut.window) for cut in cuts)
 
 
-def _lessened(config: RunConfig, cuts: Sequence[Cut], pace: Pace) -> RunConfig:
+def _lessened(config: RunConfig, cuts: Sequence[Cut], training: dict[str, Any]) -> RunConfig:
     """Ask the same of cuts as of their scene, but less where that has an amount of its own."""
     scene, pixels = cuts[0].scene, _pixels(cuts)
     groups, superpixels = config.statistics.groups, config.segment.superpixels
@@ -125,19 +135,20 @@ def _lessened(config: RunConfig, cuts: Sequence[Cut], pace: Pace) -> RunConfig:
         "statistics": {"groups": grouped},
         "reservoir": {"pixels": sampled},
         "segment": {"superpixels": superpixels and -(-superpixels * pixels // scene.pixels)},
-        "training": _few_steps(config.training, pace),
+        "training": training,
     }
     return config.model_copy(
         update={name: getattr(config, name).model_copy(update=of) for name, of in changes.items()}
     )
 
 
-def _few_steps(training: TrainingSection, pace: Pace) -> dict[str, Any]:
-    """Change a training to one of few steps, of which the last has a check."""
+def _less_training(training: TrainingSection, pace: Pace, workers: int) -> dict[str, Any]:
+    """Change a training to one of few steps; the last has a check, of a crop for each worker."""
     fewest, most = STEPS
     steps = min(most, max(fewest, int(TRAINING_S / pace.step_s))) if pace.step_s else fewest
-    steps = min(training.steps, steps)
-    return {"steps": steps, "check_every": max(1, steps), "warm_up": 0, "minutes": None}
+    steps, probe = min(training.steps, steps), min(training.probe, workers)
+    every = max(1, steps)
+    return {"steps": steps, "check_every": every, "probe": probe, "warm_up": 0, "minutes": None}
 
 
 def _measure(cuts: Sequence[Cut], config: RunConfig, execution: Execution) -> Measured:
@@ -152,7 +163,7 @@ def _measure(cuts: Sequence[Cut], config: RunConfig, execution: Execution) -> Me
         )
         records = done.manifest().stages
     seconds = {name: record.elapsed_s for name, record in records.items()}
-    pace = pace_of(moments)
+    pace = pace_of(moments, config.training.probe)
     if pace.step_s:
         seconds[TRAIN] -= moments[-1] - moments[0] + pace.step_s
     work_s = (time.process_time() - begun) / min(execution.workers, len(cuts))

@@ -75,10 +75,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds of a step of a training, and of a check."""
+    """Seconds of a step of a training, and of a check that looks at so many crops at once."""
 
     step_s: float = 0.0
     check_s: float = 0.0
+    crops: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,19 +199,20 @@ def longest_s(measured: Sequence[Measured], pixels: int) -> float:
     return last.work_s + grown_s * (pixels - last.load.pixels) / grown_px
 
 
-def pace_of(moments: Sequence[float]) -> Pace:
-    """Tell the pace from the moments at which steps ended; the last of them had a check."""
+def pace_of(moments: Sequence[float], crops: int) -> Pace:
+    """Tell the pace from the moments at which steps ended; the last had a check of these crops."""
     if len(moments) < FEWEST_MOMENTS:
         return Pace()
     step_s = (moments[-2] - moments[0]) / (len(moments) - 2)
-    return Pace(step_s, max(0.0, moments[-1] - moments[-2] - step_s))
+    return Pace(step_s, max(0.0, moments[-1] - moments[-2] - step_s), crops)
 
 
 def _steps_s(training: TrainingSection, pace: Pace) -> float:
     """Seconds of all steps of a training, if nothing but the clock stops it."""
     checks = math.ceil(training.steps / training.check_every)
+    check_s = math.ceil(training.probe / pace.crops) * pace.check_s
     limit_s = math.inf if training.minutes is None else 60 * training.minutes
-    return min(limit_s, training.steps * pace.step_s + checks * pace.check_s)
+    return min(limit_s, training.steps * pace.step_s + checks * check_s)
 
 
 def _at_once(tiles: int, workers: int) -> float:

@@ -301,6 +301,8 @@ class TrainingSection(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Of the moving average of the weights, which is what is used afterwards."""
     check_every: Annotated[int, Field(ge=1)] = 30
+    probe: Annotated[int, Field(ge=1, le=256)] = 16
+    """Crops on which a training is watched; a check takes longer with more."""
     patience: Annotated[int, Field(ge=1)] = 3
     """Checks in a row without a change after which training stops."""
     rollbacks: Annotated[int, Field(ge=0, le=10)] = 2

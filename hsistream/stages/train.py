@@ -42,9 +42,6 @@ from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "training"
 
-PROBE_CROPS = 16
-"""Crops on which a training is watched."""
-
 PROBE_SEED = 1_000_003
 """Added to the seed, so that the probe is not what is trained on first."""
 
@@ -115,7 +112,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
         driver={
             "blocks of crops": buffer_bytes(scene, (_crops if reads_crops else _probed)(config)),
             "one step": (config.training.pairs if reads_crops else 1) * step,
-            "probe": 2 * PROBE_CROPS * crop + _label_bytes(features),
+            "probe": 2 * config.training.probe * crop + _label_bytes(features),
             "reservoir spectra": sampled * (scene.bands * scene.itemsize + 2 * 4 * features),
             "reservoir scores": sampled * SCORES_BYTES,
         },
@@ -170,9 +167,8 @@ def _crops(config: RunConfig) -> CropSettings:
 
 def _probed(config: RunConfig) -> CropSettings:
     """Say what is drawn for the probe: pairs, of which the first crops are kept."""
-    return CropSettings(
-        (config.seed + PROBE_SEED) % 2**31, PROBE_CROPS, 1, amplification=100, block_px_most=128
-    )
+    seed, crops = (config.seed + PROBE_SEED) % 2**31, config.training.probe
+    return CropSettings(seed, crops, 1, amplification=100, block_px_most=128)
 
 
 def _probe(scene: Scene, config: RunConfig, counts: list[NDArray[np.int32]]) -> Probe:

@@ -146,6 +146,22 @@ def test_a_scene_of_a_few_pixels_is_measured_as_a_whole(
     assert len(estimate_times(scene, config, FAST)) == len(stream(config))
 
 
+@pytest.mark.usefixtures("folder", "small_squares")
+def test_a_training_is_watched_on_a_crop_for_each_worker(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    plain = pipeline.run
+
+    def noting(of: Scene, config: RunConfig, *given: object, **named: object) -> object:
+        asked.append(config.training.probe)
+        return plain(of, config, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(calibration, "run", noting)
+    estimate_times(scene, tiny("dgc"), FAST)
+    assert set(asked) == {2}
+
+
 # The command
 
 

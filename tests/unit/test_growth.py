@@ -40,7 +40,9 @@ def measured(of: Load, work_s: float = 0.0, pace: Pace = NO_PACE, **seconds: flo
 
 
 def steps(**changes: object) -> TrainingSection:
-    return TrainingSection().model_copy(update={"steps": 100, "check_every": 30, **changes})
+    return TrainingSection().model_copy(
+        update={"steps": 100, "check_every": 30, "probe": 8, **changes}
+    )
 
 
 def test_every_stage_of_every_preset_grows_somehow() -> None:
@@ -131,19 +133,22 @@ def test_a_run_on_the_work_scene_is_its_own_estimate() -> None:
         ({"steps": 0}, 1),
         ({"minutes": 0.5}, 1 + 30),
         ({"minutes": 60}, 1 + 100 * 0.5 + 4 * 3),
+        ({"probe": 9}, 1 + 100 * 0.5 + 4 * 2 * 3),
+        ({"probe": 5}, 1 + 100 * 0.5 + 4 * 3),
     ],
 )
 def test_a_training_takes_its_steps_and_checks_and_no_longer_than_it_may(
     changes: Mapping[str, object], expected: float
 ) -> None:
-    runs = [measured(load(100), train=1.0, pace=pace) for pace in (Pace(9, 9), Pace(0.5, 3))]
+    paces = Pace(9, 9, 16), Pace(0.5, 3, 8)
+    runs = [measured(load(100), train=1.0, pace=pace) for pace in paces]
     found = estimated(runs, load(100), steps(**changes))
     assert found["train"] == pytest.approx(expected)
 
 
 def test_the_pace_is_that_of_the_steps_after_the_first_and_the_last_has_a_check() -> None:
-    assert pace_of([10.0, 10.5, 11.0, 14.5]) == Pace(0.5, 3.0)
-    assert pace_of([10.0, 10.5]) == pace_of([]) == Pace()
+    assert pace_of([10.0, 10.5, 11.0, 14.5], 2) == Pace(0.5, 3.0, 2)
+    assert pace_of([10.0, 10.5], 2) == pace_of([], 2) == Pace()
 
 
 def test_how_long_the_next_run_takes_follows_from_how_the_last_ones_grew() -> None:
