@@ -34,8 +34,11 @@ from hsistream.tiles import Window, area, size
 CROP_PX = 64
 """Height and width of a crop."""
 
-BLOCKS_AHEAD = 2
-"""Blocks that are read before they are needed."""
+STREAMED = 6
+"""Blocks from which pairs are drawn at a time, at most, where not all frames are kept."""
+
+BLOCKS_AHEAD = 1
+"""Blocks that are read before they are needed; one thread reads, so more would only take room."""
 
 TRIES = 8
 """Positions that a pair may try until its crops share a valid pixel."""
@@ -64,8 +67,9 @@ class CropSettings:
     least_overlap : (float, float)
         Range of the share of each axis that two crops have in common at least.
     blocks : int
-        Blocks from which pairs are drawn at a time; the pairs of a step come
-        from different ones.
+        Blocks from which pairs are drawn at a time if all frames fit into so
+        many, else at most ``STREAMED``, or one for each pair of a step. The
+        pairs of a step come from different ones.
     amplification : float
         Bytes to be read, in those of the crops.
     block_px_most, block_bytes_most : int
@@ -217,11 +221,11 @@ def open_crops(
     _check_counts(scene, counts)
     grid = _grid(scene, settings)
     cost = _largest_block_px(scene, grid) / (2 * settings.crop_px**2)
-    asked = settings.steps, settings.pairs, settings.blocks
+    asked = settings.steps, settings.pairs, _slots(scene, grid, settings)
     schedule = make_schedule(*asked, cost, settings.amplification)
     shapes = tuple(frame.shape for frame in scene.frames)
     places = draw_places(grid, shapes, counts, schedule, settings.seed)
-    plan = BlockPlan(schedule, places, shapes, keep=_fits(scene, grid, settings.blocks))
+    plan = BlockPlan(schedule, places, shapes, keep=_fits(scene, grid, settings))
     return CropStream(scene, settings, plan)
 
 
@@ -251,8 +255,8 @@ def padded_frames(scene: Scene, crop_px: int) -> list[str]:
 def buffer_bytes(scene: Scene, settings: CropSettings) -> int:
     """Promise the memory of a stream: blocks, what reading them takes, and two steps of crops."""
     grid, pixel_bytes = _grid(scene, settings), _spectrum_bytes(scene) + 1
-    held_px = (settings.blocks + BLOCKS_AHEAD) * _largest_block_px(scene, grid)
-    if _fits(scene, grid, settings.blocks):
+    held_px = (_slots(scene, grid, settings) + BLOCKS_AHEAD) * _largest_block_px(scene, grid)
+    if _fits(scene, grid, settings):
         held_px = _drawn_px(scene)
     strip_px = (grid.chunks + 1) * scene.chunk_px**2
     crops_px = 2 * settings.pairs * 2 * settings.crop_px**2
@@ -375,9 +379,16 @@ def _grid(scene: Scene, settings: CropSettings) -> BlockGrid:
     return choose_grid(scene.chunk_px, _spectrum_bytes(scene), *limits)
 
 
-def _fits(scene: Scene, grid: BlockGrid, blocks: int) -> bool:
-    """Tell whether all frames with data take no more room than the slots."""
-    return _drawn_px(scene) <= blocks * grid.side_px**2
+def _slots(scene: Scene, grid: BlockGrid, settings: CropSettings) -> int:
+    """Count the blocks from which to draw at a time; in frames that are kept they take no room."""
+    if _fits(scene, grid, settings):
+        return settings.blocks
+    return min(settings.blocks, max(STREAMED, settings.pairs))
+
+
+def _fits(scene: Scene, grid: BlockGrid, settings: CropSettings) -> bool:
+    """Tell whether all frames with data take no more room than the blocks, and are kept."""
+    return _drawn_px(scene) <= settings.blocks * grid.side_px**2
 
 
 def _drawn_px(scene: Scene) -> int:

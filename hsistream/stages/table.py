@@ -54,7 +54,7 @@ STATISTICS = Stage(
 
 TRAIN = Stage(
     name="train",
-    version=2,
+    version=3,
     needs=("statistics",),
     sections=("seed", "encoder", "training"),
     writes=("training.npz", "checkpoint"),
