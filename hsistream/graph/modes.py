@@ -76,15 +76,17 @@ def density_peaks(places: Floats, density: Floats, order: Rows, threads: int = 1
 
     Notes
     -----
-    Most nodes have a denser one among their nearest; these are looked for in a tree, more
-    and more of them. Only the few that are left are compared with all that are denser, so
-    that time grows about as that of the tree. Memory is that of the map twice more.
+    Of nodes at one place all but the densest have a donor there: separate materials may
+    make a map of a few places. Most others have a denser one among their nearest; these
+    are looked for in a tree, more and more of them. Only the few that are left are compared
+    with all that are denser, so that time grows about as that of the tree. Memory is that
+    of the map twice more.
     """
-    gaps, donors = np.empty(len(order)), np.empty(len(order), np.int64)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    left = np.arange(len(order))
-    for count in NEAREST_COUNTS if len(order) > MANY_NODES else ():
+    gaps, donors = np.zeros(len(order)), _donors_in_place(places, rank)
+    left = np.flatnonzero(donors < 0)
+    for count in NEAREST_COUNTS if places.size and len(order) > MANY_NODES else ():
         left = _near_donors(places, rank, (left, count), (gaps, donors), threads)
     denser_nodes(np.ascontiguousarray(places[order].T), order, rank[left], gaps, donors)
     return Peaks(order, donors, density * np.sqrt(gaps))
@@ -194,6 +196,22 @@ def suggest_modes(scores: Floats) -> int:
     above, below = falling[1:-1], falling[2:]
     smallest = np.finfo(float).tiny
     return 2 + int((np.maximum(above, smallest) / np.maximum(below, smallest)).argmax())
+
+
+def _donors_in_place(places: Floats, rank: Rows) -> Rows:
+    """Find the first denser node at the very place of each, (node,); -1 where there is none."""
+    count = len(places)
+    weights = np.random.default_rng(0).random(places.shape[1])
+    key = (places * weights).sum(axis=1)  # places of one key are neighbours in the order below
+    by = np.lexsort((rank, key))
+    same = np.zeros(count, np.bool_)
+    same[1:] = (places[by[1:]] == places[by[:-1]]).all(axis=1)
+    place = np.cumsum(~same)
+    # numbers of later places are smaller by more than a node: the least is always of one's own
+    least = np.minimum.accumulate(by - place * count) + place * count
+    donors = np.full(count, -1, np.int64)
+    donors[by[1:][same[1:]]] = least[:-1][same[1:]]
+    return donors
 
 
 def _near_donors(

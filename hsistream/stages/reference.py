@@ -35,9 +35,6 @@ TABLE = "reference"
 KEYS = "keys"
 """Where the sample lies: what new frames leave behind, which have places of their own."""
 
-LEAST_LENGTH = 1e-6
-"""Vectors that are shorter are divided by this instead of by their length."""
-
 Features = NDArray[np.float32]
 Densities = NDArray[np.float64]
 
@@ -210,6 +207,6 @@ def _latent(
 
 
 def _unit(values: Features) -> Features:
-    """Divide the columns of values (feature, pixel) by their length."""
+    """Divide the columns of values (feature, pixel) by their length, however short; 0 stays 0."""
     length = np.sqrt(np.einsum("fp,fp->p", values, values))
-    return np.asarray(values / np.maximum(length, LEAST_LENGTH), np.float32)
+    return np.asarray(values / np.where(length > 0, length, 1), np.float32)

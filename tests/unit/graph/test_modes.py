@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hsistream.graph.modes import (
+    MANY_NODES,
     Peaks,
     choose_modes,
     density_peaks,
@@ -54,6 +55,23 @@ def test_donors_are_found_across_many_blocks() -> None:
     for place in (1, 511, 512, 513, 1024, 1025, 1699):
         gaps = ((places[order[:place]] - places[order[place]]) ** 2).sum(axis=1)
         assert peaks.donors[order[place]] == order[gaps.argmin()]
+
+
+@given(st.integers(0, 2), seeds)
+def test_donors_of_many_nodes_at_a_few_places_are_found(coordinates: int, seed: int) -> None:
+    """As where only components are told apart, or nothing at all."""
+    random = np.random.default_rng(seed)
+    places = random.integers(0, 2, (MANY_NODES + 1, coordinates)).astype(float)
+    density = random.random(len(places))
+    order = np.argsort(-density)
+    peaks = density_peaks(places, density, order)
+    seen: dict[tuple[float, ...], int] = {}
+    for node in order.tolist():
+        own = tuple(places[node].tolist())
+        if own in seen:
+            assert peaks.donors[node] == seen[own]
+            assert peaks.scores[node] == 0
+        seen[own] = min(node, seen.get(own, node))
 
 
 @given(counts, st.integers(1, 8), st.integers(1, 12), seeds)
