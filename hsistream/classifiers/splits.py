@@ -22,6 +22,9 @@ Indices = NDArray[np.int64]
 UNUSED, TRAIN, TEST = 0, 1, 2
 """What a labelled pixel is to a split."""
 
+ANOTHER_FRAME = 2**40
+"""Pixels from a frame to the next one: farther than any two of one frame."""
+
 DRAWS = 100
 """Draws of blocks of which the one is taken that has most classes on both sides."""
 
@@ -55,11 +58,20 @@ def split(labels: Labels, settings: ClassifySection, apart_px: int, seed: int) -
     -------
     (pixel,) uint8
         ``TRAIN``, ``TEST`` or ``UNUSED``. A class gives at least one label to the
-        training; of a number of labels at most half of those that it has, of a share
-        all but one. One of which the training has no label is not tested.
+        training, if it has any where is learnt; of a number of labels at most half of
+        those that it has, of a share all but one. One of which the training has no
+        label is not tested.
     """
     random = np.random.default_rng((seed, len(labels.number)))
     return SPLITS[settings.split](labels, settings, apart_px, random)
+
+
+def without_doubt(labels: Labels, roles: NDArray[np.uint8], apart_px: int) -> NDArray[np.uint8]:
+    """Test only what lies so far from the training in its frame, of classes that this has."""
+    train, test = roles == TRAIN, roles == TEST
+    test &= np.isin(labels.number, labels.number[train])
+    test[test] = _distance_px(labels, train, test) >= apart_px
+    return np.where(train, TRAIN, np.where(test, TEST, UNUSED)).astype(np.uint8)
 
 
 def least_distance_px(labels: Labels, roles: NDArray[np.uint8]) -> float:
@@ -123,10 +135,10 @@ def _blocks(
     own = np.flatnonzero(inside)
     for each in np.unique(labels.number[own]):
         candidates = random.permutation(own[labels.number[own] == each])
-        train[candidates[: settings.per_class]] = True
-    test = ~inside & np.isin(labels.number, labels.number[train])
-    test[test] = _distance_px(labels, train, test) >= apart_px
-    return np.where(train, TRAIN, np.where(test, TEST, UNUSED)).astype(np.uint8)
+        half = max(1, int((labels.number == each).sum()) // 2)
+        train[candidates[: min(settings.per_class, half)]] = True
+    roles = np.where(train, TRAIN, np.where(inside, UNUSED, TEST)).astype(np.uint8)
+    return without_doubt(labels, roles, apart_px)
 
 
 def classes_in_several_blocks(labels: Labels, block_px: int) -> int:
@@ -163,16 +175,11 @@ def _distance_px(
     labels: Labels, train: NDArray[np.bool_], test: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Distance of each pixel of the test from the nearest of the training in its frame, (test,)."""
-    found = np.full(int(test.sum()), np.inf)
-    frame_of = labels.frame[test]
-    for frame in np.unique(frame_of):
-        near = train & (labels.frame == frame)
-        if near.any():
-            tree = cKDTree(np.stack([labels.row[near], labels.column[near]], axis=1))
-            own = np.flatnonzero(test)[frame_of == frame]
-            asked = np.stack([labels.row[own], labels.column[own]], axis=1)
-            found[frame_of == frame] = tree.query(asked, p=np.inf)[0]
-    return found
+    if not train.any() or not test.any():
+        return np.full(int(test.sum()), np.inf)
+    places = np.stack([ANOTHER_FRAME * labels.frame, labels.row, labels.column], axis=1)
+    found = cKDTree(places[train]).query(places[test], p=np.inf)[0]
+    return np.where(found < ANOTHER_FRAME, found, np.inf)
 
 
 Split = Callable[[Labels, ClassifySection, int, np.random.Generator], NDArray[np.uint8]]

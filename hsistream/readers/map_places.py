@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from hsistream.errors import ConfigError
@@ -91,15 +92,15 @@ def ground_places(
     -------
     frame, row, column : (pixel,) int64
         The same, but for frames with a georeference: pixels of the grid of the first
-        frame of their coordinate system, which goes on in all directions.
+        of these frames of their coordinate system, which goes on in all directions.
     """
     found = np.stack([frame, row, column])
     first_of: dict[str, int] = {}
-    for number, each in enumerate(scene.frames):
-        place = each.georeference
+    for number in np.unique(frame).tolist():
+        place = scene.frames[number].georeference
         if place is None or not place.crs_wkt:
             continue
-        first = first_of.setdefault(place.crs_wkt, number)
+        first = _first_of(place.crs_wkt, number, first_of)
         grid = scene.frames[first].georeference
         if first == number or grid is None:
             continue
@@ -107,6 +108,15 @@ def ground_places(
         rows, columns = grid.pixels_at(*place.places_of(row[own] + 0.5, column[own] + 0.5))
         found[:, own] = np.stack([np.full(len(rows), first), np.floor(rows), np.floor(columns)])
     return found[0], found[1], found[2]
+
+
+def _first_of(system: str, number: int, first_of: dict[str, int]) -> int:
+    """Give the first frame of a coordinate system, however its WKT is written."""
+    if system not in first_of:
+        wanted = CRS.from_wkt(system)
+        alike = (first for known, first in first_of.items() if CRS.from_wkt(known) == wanted)
+        first_of[system] = next(alike, number)
+    return first_of[system]
 
 
 def _whole(values: Coordinates, inside: NDArray[Any]) -> NDArray[np.int64]:

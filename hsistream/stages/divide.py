@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 from hsistream.classifiers.splits import (
     TEST,
     TRAIN,
+    UNUSED,
     Labels,
     at_most,
     classes_in_several_blocks,
     split,
+    without_doubt,
 )
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
@@ -46,7 +48,7 @@ def run(context: Context) -> None:
     context.notify(StageStarted("divide", 1))
     settings = asked(context.config)
     labels = labels_with_data(context)
-    splits = divided(labels, context)
+    splits = divided(labels, context.scene, context.config)
     for note in labels.notes:
         context.notify(Warned(note))
     write_table(
@@ -109,8 +111,9 @@ def has_data(labels: Labelled, scene: Scene) -> NDArray[np.bool_]:
     """Tell which labelled pixels (pixel,) have data."""
     squares = np.stack([labels.frame, labels.row // TILE_PX, labels.column // TILE_PX], axis=1)
     found = np.zeros(len(labels.number), np.bool_)
-    for frame, down, right in np.unique(squares, axis=0):
-        own = np.flatnonzero((squares == (frame, down, right)).all(axis=1))
+    kinds, square, counts = np.unique(squares, axis=0, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(square.ravel(), kind="stable"), np.cumsum(counts)[:-1])
+    for (frame, down, right), own in zip(kinds, members, strict=True):
         top, left = int(down) * TILE_PX, int(right) * TILE_PX
         height, width = scene.frames[frame].shape
         window = slice(top, min(height, top + TILE_PX)), slice(left, min(width, left + TILE_PX))
@@ -119,22 +122,27 @@ def has_data(labels: Labelled, scene: Scene) -> NDArray[np.bool_]:
     return found
 
 
-def divided(labels: Labelled, context: Context) -> NDArray[np.uint8]:
+def divided(labels: Labelled, scene: Scene, config: RunConfig) -> NDArray[np.uint8]:
     """Divide labels for every split, (split, pixel); refuse splits without a test.
 
-    Pixels that show one place on the ground, in several frames, have one role.
+    Pixels that show one place on the ground, in several frames, have one role; the first
+    of them is learnt from for all.
 
     Raises
     ------
     ConfigError
         If a split has nothing to test.
     """
-    config = context.config
     settings, apart_px = asked(config), apart(config)
-    places, member = one_of_each_place(labels, context.scene)
-    found = np.zeros((settings.splits, len(labels.number)), np.uint8)
+    first, places, member = one_of_each_place(labels, scene)
+    every = Labels(labels.frame, labels.row, labels.column, labels.number)
+    later = ~np.isin(np.arange(len(member)), first)
+    found = np.zeros((settings.splits, len(member)), np.uint8)
     for number in range(settings.splits):
-        found[number] = split(places, settings, apart_px, SEEDS * config.seed + number)[member]
+        roles = split(places, settings, apart_px, SEEDS * config.seed + number)[member]
+        roles[later & (roles == TRAIN)] = UNUSED
+        # frames may have pixels of other sizes, and disagree about the class of a place
+        found[number] = without_doubt(every, roles, apart_px if settings.split == "blocks" else 0)
         if not (found[number] == TEST).any():
             raise ConfigError(_no_test(places, settings, apart_px))
     return found
@@ -146,12 +154,17 @@ def apart(config: RunConfig) -> int:
     return seen_px(config) if settings.apart_px is None else settings.apart_px
 
 
-def one_of_each_place(labels: Labelled, scene: Scene) -> tuple[Labels, NDArray[np.int64]]:
-    """Give one label for each place on the ground, and the number of that of every pixel."""
+def one_of_each_place(
+    labels: Labelled, scene: Scene
+) -> tuple[NDArray[np.int64], Labels, NDArray[np.int64]]:
+    """Find the first pixel (place,) of each place on the ground.
+
+    Gives its number, its label at that place, and for every pixel the number of its place.
+    """
     places = np.stack(ground_places(scene, labels.frame, labels.row, labels.column), axis=1)
     _, first, member = np.unique(places, axis=0, return_index=True, return_inverse=True)
     frame, row, column = places[first].T
-    return Labels(frame, row, column, labels.number[first]), member.ravel()
+    return first, Labels(frame, row, column, labels.number[first]), member.ravel()
 
 
 def _no_test(places: Labels, settings: ClassifySection, apart_px: int) -> str:

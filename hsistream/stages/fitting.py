@@ -124,14 +124,17 @@ class Measured:
         """Find the limits of the features of a group in its part of the reservoir, (2, feature)."""
         parts = [
             self._features(table["spectra"][first : first + PIXELS_AT_ONCE]).astype(np.float32)
-            for tile, table in self.results()
-            if self.group_of_frame[tile.frame] == group
+            for _, table in self.ledger.results(self._tiles_of(group))
             for first in range(0, len(table["spectra"]), PIXELS_AT_ONCE)
         ]
         if not parts:
             return np.stack([otherwise, otherwise])
         sampled = np.concatenate(parts)
         return np.asarray(np.quantile(sampled, (TAIL, 1 - TAIL), axis=0, overwrite_input=True))
+
+    def _tiles_of(self, group: int) -> list[Tile]:
+        """List the tiles of a group."""
+        return [tile for tile in self.tiles if self.group_of_frame[tile.frame] == group]
 
     def _pairs(self) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
         """Yield group, features of reservoir pixels, and of neighbours, (pair, feature) each."""

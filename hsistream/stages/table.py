@@ -318,7 +318,7 @@ BY_LEARNT: Mapping[str, tuple[Stage, ...]] = MappingProxyType(
 
 DIVIDE = Stage(
     name="divide",
-    version=2,
+    version=3,
     needs=("statistics",),
     sections=("seed", "classify", "encoder"),
     writes=("labelled.npz",),
