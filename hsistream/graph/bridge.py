@@ -194,10 +194,11 @@ def returning_shares(bridge: Bridge, degree: Floats, frame: Rows) -> Floats:
     landmark with others gets back 1. Frames are in the order of their numbers, and those
     without a node are left out.
     """
-    found = []
-    for each in np.unique(frame):
-        own = np.where(frame == each, degree, 0.0)
-        given = bridge.shares.gathered(own[:, None], len(bridge.mass))[:, 0]
+    found, shares = [], bridge.shares
+    counts = np.unique(frame, return_counts=True)[1]
+    for own in np.split(np.argsort(frame, kind="stable"), np.cumsum(counts)[:-1]):
+        part = Shares(shares.landmarks[own], shares.weights[own])
+        given = part.gathered(degree[own, None], len(bridge.mass))[:, 0]
         found.append((given**2 / bridge.mass).sum() / given.sum())
     return np.asarray(found)
 

@@ -108,6 +108,11 @@ class Scene:
         return sum(frame.valid_pixels for frame in self.frames)
 
     @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Height and width of the frames, (frame, 2), px."""
+        return np.array([frame.shape for frame in self.frames], np.int64)
+
+    @cached_property
     def longest_side(self) -> int:
         """Largest height or width of a frame, px."""
         return max(max(frame.shape) for frame in self.frames)

@@ -66,7 +66,7 @@ def margins(
     """
     if len(centres) == 1:
         return np.ones(len(labels))
-    apart = np.linalg.norm(means[:, None] - centres[None], axis=2)
+    apart = np.stack([np.linalg.norm(means - centre, axis=1) for centre in centres], axis=1)
     own = apart[np.arange(len(labels)), labels]
     apart[np.arange(len(labels)), labels] = np.inf
     other = apart.min(axis=1)

@@ -158,10 +158,8 @@ def place_keys(
     column: NDArray[np.integer[Any]],
 ) -> NDArray[np.int64]:
     """Give places a number by frame, row and column, in this order."""
-    sizes = [frame.shape[0] * frame.shape[1] for frame in scene.frames]
-    widths = np.asarray([frame.shape[1] for frame in scene.frames])
-    before = np.concatenate([[0], np.cumsum(sizes)])
-    return np.asarray(before[frame] + row.astype(np.int64) * widths[frame] + column)
+    before = np.concatenate([[0], np.cumsum(scene.sizes.prod(axis=1))])
+    return np.asarray(before[frame] + row.astype(np.int64) * scene.sizes[frame, 1] + column)
 
 
 def _chosen_rows(available: int, wanted: int, seed: int) -> NDArray[np.int64]:

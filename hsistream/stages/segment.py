@@ -95,9 +95,9 @@ def _around(tile: Tile, grid: TileGrid) -> Iterator[Tile]:
 
 def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:
     """Tell the id of the first superpixel of a tile, which is one of many of ``tile_px``."""
-    grids = [TileGrid(frame.shape, tile_px) for frame in scene.frames[: tile.frame + 1]]
-    before = sum(len(grid) for grid in grids[:-1])
-    return (before + tile.row * grids[-1].columns + tile.column) * tile_px**2
+    tiles = -(-scene.sizes[: tile.frame + 1] // tile_px)  # rows and columns of every frame
+    before = int(tiles[:-1].prod(axis=1).sum())
+    return (before + tile.row * int(tiles[-1, 1]) + tile.column) * tile_px**2
 
 
 def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:

@@ -176,6 +176,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     kept = wanted * spectrum
     count = feature_count(config.statistics.illumination, scene.bands)
     sampled = {"sample of features": 3 * wanted * count * 4}
+    groups = len(statistics_groups(scene, config.statistics)[0])
     return Needs(
         tiles=len(scene_tiles(scene, scene.shard_px)),
         task={
@@ -188,6 +189,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "reservoir spectra": 2 * kept,
             "neighbour differences": kept // 4,
             "float32 features": 2 * PIXELS_AT_ONCE * count * 4,
+            "covariances of groups": (3 * groups + 1) * count**2 * 8,
             **(sampled if config.statistics.limits == "percentiles" else {}),
         },
         disk_bytes=4 * kept,
