@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.errors import DamagedError, IncompleteError, SceneError
+from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
 from hsistream.readers.labelled import by_frame
 from hsistream.readers.labels import USUAL_KEY, whole_labels
@@ -93,6 +93,11 @@ def _open(directory: str | Path) -> tuple[RunDirectory, Scene]:
             f"{run.path}"
         )
     scene = Scene.open(manifest.scene_uri)
+    if scene.identity != manifest.scene_identity:
+        raise ConfigError(
+            f"The scene of {run.path} is needed, but another one lies at {scene.uri} now (identity "
+            f"{manifest.scene_identity[:8]} there, {scene.identity[:8]} here). Make the run anew."
+        )
     RasterStore(run.labels_uri).check_complete(scene.frames, LABELS)
     return run, scene
 

@@ -331,9 +331,15 @@ def evaluate(
     """Score a finished run against reference labels; adds the scores to its page."""
     from hsistream.cli import output
     from hsistream.evaluation import evaluate as score
+    from hsistream.readers.label_sources import check_places
     from hsistream.readers.labels import read_label_mosaic, read_labels
+    from hsistream.runs import RunDirectory
+    from hsistream.scene.scene import Scene
 
     reference = read_label_mosaic(truth) if mosaic else read_labels(truth, key)
+    if not mosaic:
+        scored = Scene.open(RunDirectory(run).manifest().scene_uri)
+        check_places(truth, scored, [frame] if frame else [each.name for each in scored.frames])
     found = score(run, reference, frame=frame, matching=matching.value)
     output.as_json(found.to_json()) if json else output.scores(found)
 

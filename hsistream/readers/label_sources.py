@@ -15,7 +15,8 @@ from hsistream.readers.label_places import read_places
 from hsistream.readers.label_shapes import read_shapes
 from hsistream.readers.labelled import Indices, Labelled, LabelOptions, by_frame
 from hsistream.readers.labels import label_georeference, read_labels
-from hsistream.scene.scene import Scene
+from hsistream.readers.zarr_stores import is_zarr
+from hsistream.scene.scene import Frame, Scene
 
 CLASSES_MOST = 1000
 """More classes than this are a mistake: a column of numbers that are no classes."""
@@ -77,16 +78,27 @@ def _of_rasters(path: Path, scene: Scene, options: LabelOptions) -> Labelled:
 
 
 def check_places(path: Path, scene: Scene, frames: Sequence[str]) -> None:
-    """Refuse a raster of labels that lies elsewhere than the one frame that it labels.
+    """Refuse a raster of labels that lies elsewhere than the frame that it labels.
+
+    That is the one frame, or in a folder that of its name.
 
     Raises
     ------
     ConfigError
         If both have a georeference, and their grids differ by more than half a pixel.
     """
-    found, frame = label_georeference(path), scene.frames[scene.frame_number(frames[0])]
-    place = frame.georeference
-    if found is None or place is None or len(frames) > 1 or found.agrees(place, frame.shape):
+    if path.is_dir() and not is_zarr(path):
+        for name in frames:
+            for file in (each for each in sorted(path.iterdir()) if each.stem == name):
+                _check_place(file, scene.frames[scene.frame_number(name)])
+    elif len(frames) == 1:
+        _check_place(path, scene.frames[scene.frame_number(frames[0])])
+
+
+def _check_place(path: Path, frame: Frame) -> None:
+    """Refuse a raster that lies elsewhere than a frame."""
+    found, place = label_georeference(path), frame.georeference
+    if found is None or place is None or found.agrees(place, frame.shape):
         return
     raise ConfigError(
         f"Labels must lie on the grid of their frame, but {path} lies elsewhere: its first pixel "

@@ -140,7 +140,13 @@ def open_tiff(path: Path, options: ReadOptions) -> list[RasterSource]:
     beside = find_header(path)
     with opened(path, TIFF_DRIVER) as dataset:
         _check_raster(dataset, path)
+        pages = len(dataset.subdatasets)
         found = (dataset.height, dataset.width, dataset.count)
+    if pages > 1:
+        raise SceneError(
+            f"A TIFF needs all bands in one image, but {path} has {pages} pages. Save its cube as "
+            f"an array, {path.stem}.npy, and name its axes: --axes byx."
+        )
     header = None if beside is None else _matching_header(beside, found)
     return [describe_raster(path, TIFF_DRIVER, header, options)]
 
@@ -201,8 +207,8 @@ def opened(path: Path, driver: str) -> Iterator[Any]:  # rasterio has no types
 
 
 def georeference_of(transform: Any, crs: Any) -> Georeference | None:
-    """Describe where a raster lies; None where the file does not say."""
-    if crs is None and transform.is_identity:
+    """Describe where a raster lies; None where the file does not say, whatever its system."""
+    if transform.is_identity:
         return None
     a, b, c, d, e, f = (float(value) for value in tuple(transform)[:6])
     return Georeference((a, b, c, d, e, f), crs.to_wkt() if crs is not None else "")

@@ -139,7 +139,7 @@ def _open_scene(path: Path, options: ReadOptions) -> list[SceneSource]:
             wavelengths_nm=scene.wavelengths_nm,
             fwhm_nm=scene.fwhm_nm,
             good_bands=scene.good_bands,
-            no_data=scene.no_data,
+            no_data=None,  # of the first frame only; the mask of each says more
             georeference=frame.georeference,
             attributes={"file": path.name, "frame": frame.name},
         )

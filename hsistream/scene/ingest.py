@@ -63,6 +63,7 @@ class _Tally:
     bands: int
     pixels: int = 0
     zeros: int = 0
+    lost: int = 0
     missing: NDArray[np.int64] = field(init=False)
     sums: NDArray[np.float64] = field(init=False)
     patchy: list[Tile] = field(default_factory=list)
@@ -108,6 +109,7 @@ def ingest(
     """
     target = Path(uri).absolute()
     target = target.resolve() if target.is_symlink() else target
+    _check_not_read(sources, target)
     layout = _common_layout([source.header for source in sources])
     _check_target(target, options.overwrite)
     partial = target.with_name(f".{target.name}.partial")
@@ -128,6 +130,17 @@ def ingest(
         finally:
             lock.unlink(missing_ok=True)
     return Scene.open(target)
+
+
+def _check_not_read(sources: Sequence[Source], target: Path) -> None:
+    """Refuse to join a scene with others in its own place: a folder may hold it by chance."""
+    paths = (getattr(source, "path", None) for source in sources)
+    read = [path and path.absolute() for path in paths]
+    if target in read and any(path != target for path in read):
+        raise SceneError(
+            f"A scene and other files are joined to a new scene, but {target} is one of what is "
+            f"read. Name the other files alone, or choose another place for the scene."
+        )
 
 
 def _common_layout(headers: Sequence[FrameHeader]) -> FrameHeader:
@@ -212,7 +225,10 @@ def _write_scene(
     write_band_coordinates(root, scene)
     root.attrs.update(root_attributes(scene))
     if not scene.valid_pixels:
-        raise SceneError(f"No pixel of {_names(sources)} has data; a scene needs at least one.")
+        why = "".join(f" {loss}." for loss in list(_losses(frames, tallies, good))[:1])
+        raise SceneError(
+            f"No pixel of {_names(sources)} has data; a scene needs at least one.{why}"
+        )
     notify(StageFinished("ingest", time.monotonic() - started))
     return scene
 
@@ -322,18 +338,20 @@ def _finish_frame(
     uri: str, source: Source, tally: _Tally, good: tuple[bool, ...], options: IngestOptions
 ) -> Frame:
     """Mask the pixels that lack a value in a good band, and describe the frame."""
-    header, lost = source.header, 0
+    header = source.header
     keep = np.asarray(good)
     if tally.missing[keep].any():
         for tile in tally.patchy:
             block = arrays.read(uri, f"{header.name}/{SPECTRA}", (slice(None), *tile.core))
             missing = find_missing(block[keep], _no_data(header, options)).any(axis=0)
             valid = arrays.read(uri, f"{header.name}/{VALID}", tile.core)
-            lost += int((valid & missing).sum())
+            tally.lost += int((valid & missing).sum())
             arrays.write(uri, f"{header.name}/{VALID}", tile.core, valid & ~missing)
     counts = np.maximum(1, tally.pixels - tally.missing)
     brightness = float((tally.sums / counts)[keep].mean())
-    return Frame(header.name, header.shape, tally.pixels - lost, brightness, header.georeference)
+    return Frame(
+        header.name, header.shape, tally.pixels - tally.lost, brightness, header.georeference
+    )
 
 
 def _describe_scene(
@@ -352,6 +370,7 @@ def _describe_scene(
         notes.append(f"{zeros} pixels are zero in every band and count as no data (--keep-zeros)")
     if not all(good):
         notes.append(f"{good.count(False)} of {len(good)} bands are bad and never used")
+    notes += _losses(frames, tallies, good)
     notes += [
         f"the brightness of {frame.name} is {frame.brightness:.3g}; if values stand for no data "
         f"there, name them (--no-data)"
@@ -374,6 +393,21 @@ def _describe_scene(
         no_data=no_data,
         notes=tuple(notes),
     )
+
+
+def _losses(
+    frames: Sequence[Frame], tallies: Sequence[_Tally], good: Sequence[bool]
+) -> Iterator[str]:
+    """Say which frames lose many pixels because good bands lack values there, and which bands."""
+    for frame, tally in zip(frames, tallies, strict=True):
+        if tally.lost > BAD_BAND_SHARE * tally.pixels:
+            lacking = np.where(good, tally.missing, 0)
+            worst = [int(band) + 1 for band in np.argsort(-lacking)[:3] if lacking[band]]
+            yield (
+                f"{tally.lost:,} of {tally.pixels:,} pixels of {frame.name} lack a value in a good "
+                f"band, most in {', '.join(map(str, worst))} (counted from 1), and count as no "
+                f"data; bands that are named bad cost no pixel"
+            )
 
 
 def _names(sources: Sequence[Source]) -> str:

@@ -125,6 +125,17 @@ def test_an_unfinished_run_is_refused(tmp_path: Path, scene: Scene) -> None:
         export_labels(run.path, tmp_path / "maps")
 
 
+def test_a_scene_that_was_replaced_is_refused(scene: Scene, own_run: RunDirectory) -> None:
+    manifest = json.loads(own_run.manifest_path.read_text())
+    own_run.manifest_path.write_text(json.dumps({**manifest, "scene_identity": "another"}))
+    for use in (
+        lambda: rewrite_report(own_run.path),
+        lambda: export_labels(own_run.path, "anywhere"),
+    ):
+        with pytest.raises(ConfigError, match="another one lies at"):
+            use()
+
+
 def test_lost_labels_are_damage(scene: Scene, own_run: RunDirectory) -> None:
     truth = perfect_truth(scene, own_run)
     (Path(own_run.labels_uri) / "frame0" / LABELS / "c" / "0" / "1").unlink()

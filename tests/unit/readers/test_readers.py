@@ -325,6 +325,24 @@ def test_tiff_carries_its_own_mask(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only(path).valid((slice(0, 2), slice(0, 4))), mask[:2, :4])
 
 
+def test_a_system_without_a_transform_is_no_place(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "height": 4, "width": 5, "count": 2, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile, crs="EPSG:32632") as file:
+        file.write(np.ones((2, 4, 5), np.uint8))
+    [source] = open_sources([tmp_path / "a.tif"])
+    assert source.header.georeference is None
+
+
+def test_pages_are_no_bands(tmp_path: Path) -> None:
+    profile = {"driver": "GTiff", "height": 4, "width": 5, "count": 1, "dtype": "uint8"}
+    for append in ("NO", "YES"):
+        path = tmp_path / "a.tif"
+        with rasterio.open(path, "w", **profile, append_subdataset=append) as file:
+            file.write(np.ones((1, 4, 5), np.uint8))
+    with pytest.raises(SceneError, match="2 pages"):
+        open_sources([tmp_path / "a.tif"])
+
+
 def test_rasters_without_georeference_do_not_warn(
     tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hsistream.errors import HsistreamError, SceneError, StoreError
 from hsistream.events import Event, Progress, StageFinished, StageStarted
 from hsistream.georeference import Georeference
+from hsistream.readers.sources import open_sources
 from hsistream.scene.ingest import (
     BAD_BAND_SHARE,
     IngestOptions,
@@ -233,6 +234,37 @@ def test_fill_values_that_nothing_names_are_suspected(tmp_path: Path) -> None:
     assert any("the brightness of a is" in note and "--no-data" in note for note in found.notes)
     options = IngestOptions(no_data=float(np.finfo(np.float32).min))
     assert ingest([array_source(values, "a")], tmp_path / "told.zarr", options).notes == ()
+
+
+def test_a_frame_that_loses_many_pixels_says_so_and_by_which_bands(tmp_path: Path) -> None:
+    values = np.ones((4, 20, 20))
+    values[2, :8] = np.nan
+    other = array_source(np.ones((4, 60, 60)), "b")
+    scene = ingest([array_source(values, "a"), other], tmp_path / "scene.zarr")
+    assert scene.frames[0].valid_pixels == 240
+    assert [note for note in scene.notes if "160 of 400 pixels of a lack a value" in note]
+    assert any("most in 3 (counted from 1)" in note for note in scene.notes)
+
+
+def test_a_scene_is_not_joined_in_its_own_place(tmp_path: Path) -> None:
+    path = tmp_path / "scene.zarr"
+    ingest([array_source(np.ones((2, 9, 9)))], path)
+    [again] = open_sources([path])
+    other = array_source(np.ones((2, 9, 9)), "other")
+    with pytest.raises(SceneError, match="one of what is read"):
+        ingest([again, other], path, IngestOptions(overwrite=True))
+    assert len(ingest([again], path, IngestOptions(overwrite=True)).frames) == 1
+
+
+def test_joined_scenes_keep_the_pixels_that_they_had(tmp_path: Path) -> None:
+    first, second = np.ones((2, 2, 9, 9))
+    second[0, :4] = -1  # a value, here
+    ingest([array_source(first, "a", no_data=-1.0)], tmp_path / "a.zarr")
+    ingest([array_source(second, "b")], tmp_path / "b.zarr")
+    both = ingest(open_sources([tmp_path / "a.zarr", tmp_path / "b.zarr"]), tmp_path / "ab.zarr")
+    again = ingest(open_sources([tmp_path / "ab.zarr"]), tmp_path / "again.zarr")
+    assert [frame.valid_pixels for frame in both.frames] == [81, 81]
+    assert [frame.valid_pixels for frame in again.frames] == [81, 81]
 
 
 def test_zeros_of_a_single_band_are_values(tmp_path: Path) -> None:
