@@ -21,6 +21,10 @@ CONVENTIONS = ("spatial:", "proj:")
 """Zarr attribute conventions that :func:`Georeference.group_attributes` follows."""
 
 
+EVEN = 0.01
+"""Share of a step by which steps between coordinates may differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class Georeference:
     """An affine transform from pixel corners to map coordinates, and their system.
@@ -55,6 +59,20 @@ class Georeference:
         except (ValueError, TypeError, CRSError) as error:
             log.warning("A georeference is not understood (%s). The place is left out.", error)
             return None
+
+    @classmethod
+    def of_centres(cls, y: Sequence[float], x: Sequence[float], system: Any) -> Georeference | None:
+        """Read the map coordinates of pixel centres along both axes.
+
+        None where they are no even steps, or only count pixels.
+        """
+        if min(len(y), len(x)) < 2 or (y[0] == x[0] == 0 and y[1] == x[1] == 1):
+            return None
+        down, right = ((axis[-1] - axis[0]) / (len(axis) - 1) for axis in (y, x))
+        for axis, step in ((y, down), (x, right)):
+            if not step or np.abs(np.diff(axis) - step).max() > EVEN * abs(step):
+                return None
+        return cls.parsed((right, 0, x[0] - right / 2, 0, down, y[0] - down / 2), system)
 
     @property
     def is_turned(self) -> bool:
@@ -140,7 +158,9 @@ def _wkt_of(system: Any) -> str:
     if not text:
         return ""
     try:
-        CRS.from_wkt(text)
+        if "[" in text:
+            CRS.from_wkt(text)
+            return text
     except CRSError:
-        return str(CRS.from_user_input(text).to_wkt())
-    return text
+        pass
+    return str(CRS.from_user_input(text).to_wkt())

@@ -294,7 +294,7 @@ def _of_map_info(info: str, code: str | None) -> Georeference | None:
     """
     words = [word.strip() for word in info.strip("{} ").split(",")]
     turned = re.search(r"rotation\s*=\s*([-+.\deE]+)", info, re.IGNORECASE)
-    if turned and turned[1].strip("-+0.") != "":
+    if turned and not re.fullmatch(r"[-+]?[0.]+([eE].*)?", turned[1]):
         log.warning(
             "A map info with a rotation is not understood: %s. The place is left out.", info
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ def read_label_mosaic(folder: str | Path) -> dict[str, Labels]:
     if not rasters:
         raise SceneError(f"Label rasters are needed, but {folder} holds no GeoTIFF or ENVI file.")
     joined = join_mosaic(rasters)
+    if joined.header.no_data is None:  # what one piece leaves unlabelled, another may label
+        joined = replace(joined, no_data=0.0)
     return {joined.header.name: _whole_raster(joined)}
 
 

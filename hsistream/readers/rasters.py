@@ -219,8 +219,8 @@ def describe_raster(
 ) -> RasterSource:
     """Describe a raster of any kind without reading its pixels."""
     with opened(path, driver) as dataset:
-        facts = [envi.band_facts] if envi else []
-        axis = spectral_axis([*facts, *_tagged(dataset)], dataset.count, options, str(path))
+        facts = _band_facts(envi, dataset)
+        axis = spectral_axis(facts, dataset.count, options, str(path))
         beside = envi.no_data if envi else None
         no_data = beside if dataset.nodata is None else dataset.nodata
         flags = dataset.mask_flag_enums[0]
@@ -242,6 +242,25 @@ def describe_raster(
         )
         has_mask = MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags
         return RasterSource(header, path, driver, has_mask)
+
+
+def _band_facts(envi: EnviHeader | None, dataset: Any) -> Iterator[BandFacts]:
+    """Yield what a header says of the bands, and GDAL's tags of what it does not mention.
+
+    GDAL cuts lists to the number of bands: they would be of other bands.
+    """
+    if envi is None:
+        yield from _tagged(dataset)
+        return
+    yield envi.band_facts
+    known = envi.band_facts
+    for each in _tagged(dataset):
+        yield replace(
+            each,
+            wavelengths=() if known.wavelengths else each.wavelengths,
+            fwhm=() if known.fwhm else each.fwhm,
+            quality=() if known.quality else each.quality,
+        )
 
 
 def _check_raster(dataset: Any, path: Path) -> None:

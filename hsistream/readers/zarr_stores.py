@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ from hsistream.readers.unpacking import readable
 from hsistream.scene.scene import ROOT_KEY, Scene
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window
+
+log = logging.getLogger(__name__)
 
 ROOT_FILES = ("zarr.json", ".zgroup", ".zarray")
 
@@ -163,7 +166,7 @@ def _open_array(
         axes,
         axis=_axis_beside(parent, bands, options, where),
         no_data=_no_data(array, where),
-        georeference=None if parent is None else _place(parent, array),
+        georeference=None if parent is None else _place(parent, array, axes),
         attributes={"variable": array.path, **texts(array.attrs)},
     )
     return CubeSource(header, path, array, axes, _mask(parent, header.shape))
@@ -226,13 +229,35 @@ def _no_data(array: zarr.Array[Any], where: str) -> float | None:
     return found
 
 
-def _place(parent: zarr.Group, array: zarr.Array[Any]) -> Georeference | None:
-    """Read the place from a CF grid mapping, else from ``spatial:`` attributes."""
+def _place(parent: zarr.Group, array: zarr.Array[Any], axes: str) -> Georeference | None:
+    """Read the place from a CF grid mapping or ``spatial:`` attributes, and from coordinates.
+
+    Who cuts a store takes the coordinates of pixels along, but not the attributes: where
+    both are there and differ, the coordinates count.
+    """
     mapping = parent.get(str(array.attrs.get("grid_mapping", "spatial_ref")))
     facts: Mapping[str, Any] = mapping.attrs if isinstance(mapping, zarr.Array) else {}
+    stated = _stated(facts, parent.attrs)
+    names = dict(zip(axes, dimension_names(array), strict=False))
+    y, x = (_vector(parent, (names.get(axis, axis),))[0] for axis in "yx")
+    system = stated.crs_wkt if stated else facts.get("crs_wkt") or facts.get("spatial_ref")
+    centred = Georeference.of_centres(y, x, system or parent.attrs.get("proj:code"))
+    if centred is None or (stated is not None and stated.is_turned):
+        return stated
+    if stated is None:
+        return centred if centred.crs_wkt else None
+    if stated.agrees(centred, (len(y), len(x))):
+        return stated
+    log.warning("The transform of %s is not that of its coordinates, which count.", array.path)
+    return centred
+
+
+def _stated(facts: Mapping[str, Any], around: Mapping[str, Any]) -> Georeference | None:
+    """Read the place that attributes of a grid mapping, or of a group, state."""
     if "GeoTransform" in facts:
         return Georeference.from_grid_mapping(facts)
-    transform = parent.attrs.get("spatial:transform")
+    transform = around.get("spatial:transform")
     if isinstance(transform, list) and len(transform) >= 6:
-        return Georeference.parsed(transform[:6], parent.attrs.get("proj:wkt2"))
+        system = around.get("proj:wkt2") or around.get("proj:code")
+        return Georeference.parsed(transform[:6], system)
     return None

@@ -172,7 +172,7 @@ def test_wavelengths_may_lie_in_a_row(tmp_path: Path) -> None:
     assert (header.wavelengths_nm, header.bands) == (WAVELENGTHS, 4)
 
 
-@pytest.mark.parametrize("turn", ["rotation=0.0", "rotation = 0"])
+@pytest.mark.parametrize("turn", ["rotation=0.0", "rotation = 0", "rotation=0.0000000e+00"])
 def test_a_grid_that_is_not_turned_has_its_place(tmp_path: Path, turn: str) -> None:
     info = f"UTM, 1, 1, 257000, 4112000, 1, 2, 11, North, {turn}"
     assert only(write_tower(tmp_path / "tower.h5", info)).header.georeference is not None

@@ -15,6 +15,7 @@ import rasterio
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.transform import Affine
 from scipy import io
 
@@ -323,6 +324,59 @@ def test_tiff_carries_its_own_mask(tmp_path: Path) -> None:
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
         dataset.write_mask(mask)
     np.testing.assert_array_equal(only(path).valid((slice(0, 2), slice(0, 4))), mask[:2, :4])
+
+
+@pytest.mark.parametrize("system", ["GeoTransform", "crs_wkt", "proj:code"])
+def test_a_store_that_was_cut_lies_where_its_coordinates_are(tmp_path: Path, system: str) -> None:
+    y, x = 5e6 - 5 - 10 * np.arange(30.0), 5e5 + 5 + 10 * np.arange(20.0)
+    cube = xr.DataArray(np.ones((30, 20, 3)), {"y": y, "x": x}, ("y", "x", "band"), "cube")
+    data = cube.to_dataset()
+    attributes: dict[str, Any] = {"crs_wkt": CRS.from_epsg(32632).to_wkt()}
+    if system == "GeoTransform":
+        attributes["GeoTransform"] = "500000 10 0 5000000 0 -10"
+    if system == "proj:code":
+        data.attrs = {"proj:code": "EPSG:32632", "spatial:transform": [10, 0, 5e5, 0, -10, 5e6]}
+    else:
+        data["spatial_ref"] = xr.DataArray(0, attrs=attributes)
+    data.isel(y=slice(4, 30), x=slice(5, 20)).to_zarr(tmp_path / "cut.zarr", consolidated=False)
+    [source] = open_sources([tmp_path / "cut.zarr"])
+    place = source.header.georeference
+    assert place is not None
+    np.testing.assert_allclose(place.transform, (10, 0, 500050, 0, -10, 4999960))
+    assert CRS.from_wkt(place.crs_wkt) == CRS.from_epsg(32632)
+
+
+def test_coordinates_that_count_pixels_are_no_place(tmp_path: Path) -> None:
+    axes = {"y": np.arange(6.0), "x": np.arange(5.0)}
+    cube = xr.DataArray(np.ones((6, 5, 3)), axes, ("y", "x", "band"), "cube")
+    data = cube.to_dataset().assign(spatial_ref=0)
+    data["spatial_ref"].attrs = {"GeoTransform": "7 2 0 8 0 -2"}
+    data.to_zarr(tmp_path / "cube.zarr", consolidated=False)
+    [source] = open_sources([tmp_path / "cube.zarr"])
+    assert source.header.georeference is not None
+    assert source.header.georeference.transform == (2, 0, 7, 0, -2, 8)
+
+
+def test_wavelengths_of_other_bands_are_left_out(tmp_path: Path) -> None:
+    np.ones((2, 4, 5), "f4").tofile(tmp_path / "a.img")
+    (tmp_path / "a.hdr").write_text(
+        "ENVI\nsamples = 5\nlines = 4\nbands = 2\nheader offset = 0\ndata type = 4\n"
+        "interleave = bsq\nbyte order = 0\nwavelength units = Nanometers\n"
+        "wavelength = { 400, 500, 600 }\nfwhm = { 9, 9 }\n"
+    )
+    [source] = open_sources([tmp_path / "a.hdr"])
+    assert source.header.wavelengths_nm == ()
+    assert source.header.fwhm_nm == (9, 9)
+
+
+def test_what_a_piece_leaves_unlabelled_another_may_label(tmp_path: Path) -> None:
+    for number, (left, labels) in enumerate(((0, [1, 1, 0, 0]), (2, [2, 2, 2, 2]))):
+        profile = {"driver": "GTiff", "height": 1, "width": 4, "count": 1, "dtype": "uint8"}
+        profile |= {"transform": Affine(1, 0, left, 0, -1, 0), "crs": "EPSG:32632"}
+        with rasterio.open(tmp_path / f"tile{number}.tif", "w", **profile) as file:
+            file.write(np.array([[labels]], np.uint8))
+    [found] = read_label_mosaic(tmp_path).values()
+    assert found.tolist() == [[1, 1, 2, 2, 2, 2]]
 
 
 def test_a_system_without_a_transform_is_no_place(tmp_path: Path) -> None:
