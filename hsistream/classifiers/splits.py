@@ -70,7 +70,8 @@ def without_doubt(labels: Labels, roles: NDArray[np.uint8], apart_px: int) -> ND
     """Test only what lies so far from the training in its frame, of classes that this has."""
     train, test = roles == TRAIN, roles == TEST
     test &= np.isin(labels.number, labels.number[train])
-    test[test] = _distance_px(labels, train, test) >= apart_px
+    if apart_px:
+        test[test] = _distance_px(labels, train, test) >= apart_px
     return np.where(train, TRAIN, np.where(test, TEST, UNUSED)).astype(np.uint8)
 
 
