@@ -64,11 +64,13 @@ class Georeference:
     def of_centres(cls, y: Sequence[float], x: Sequence[float], system: Any) -> Georeference | None:
         """Read the map coordinates of pixel centres along both axes.
 
-        None where they are no even steps, or only count pixels.
+        None where they are no even steps, or only count pixels, from 0 or where a cut begins.
         """
-        if min(len(y), len(x)) < 2 or (y[0] == x[0] == 0 and y[1] == x[1] == 1):
+        if min(len(y), len(x)) < 2:
             return None
         down, right = ((axis[-1] - axis[0]) / (len(axis) - 1) for axis in (y, x))
+        if down == right == 1 and y[0] % 1 == x[0] % 1 == 0:
+            return None
         for axis, step in ((y, down), (x, right)):
             if not step or np.abs(np.diff(axis) - step).max() > EVEN * abs(step):
                 return None

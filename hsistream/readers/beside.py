@@ -6,10 +6,12 @@ import base64
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from hsistream.georeference import Georeference
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +21,28 @@ QUALITY = ("good_wavelengths", "good_bands", "bbl")
 NO_DATA = ("_fillvalue", "missing_value", "data_ignore_value", "nodata")
 UNITS = ("units", "unit")
 """Names of datasets and attributes, as :func:`said` writes them."""
+
+
+def settled_place(
+    stated: Georeference | None,
+    centres: tuple[Sequence[float], Sequence[float]],
+    system: Any,
+    where: str,
+) -> Georeference | None:
+    """Choose between the place that attributes state and that of the pixel centres (y, x).
+
+    Who cuts a store takes the coordinates of pixels along, but not the attributes: where
+    both are there and differ, the coordinates count. Without a system they are no place.
+    """
+    centred = Georeference.of_centres(*centres, stated.crs_wkt if stated else system)
+    if centred is None or (stated is not None and stated.is_turned):
+        return stated
+    if stated is None:
+        return centred if centred.crs_wkt else None
+    if stated.agrees(centred, (len(centres[0]), len(centres[1]))):
+        return stated
+    log.warning("The transform of %s is not that of its coordinates, which count.", where)
+    return centred
 
 
 def said(name: str) -> str:

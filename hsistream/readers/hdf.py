@@ -32,6 +32,7 @@ from hsistream.readers.beside import (
     one_of,
     plain,
     said,
+    settled_place,
     texts,
 )
 from hsistream.readers.cube_source import (
@@ -162,7 +163,7 @@ def _open_dataset(
         axes,
         axis=_spectral_axis(beside, bands, options, where),
         no_data=_no_data(cube, where),
-        georeference=_place(beside),
+        georeference=_place(beside, axes, where),
         attributes={"variable": key, **texts(cube.attrs)},
     )
     return CubeSource(header, path, array, axes)
@@ -265,13 +266,23 @@ def _no_data(cube: h5py.Dataset, where: str) -> float | None:
     return found
 
 
-def _place(beside: _Beside) -> Georeference | None:
-    """Read the place from a CF grid mapping, else from an ENVI map info that was kept."""
+def _place(beside: _Beside, axes: str, where: str) -> Georeference | None:
+    """Read the place from a CF grid mapping or an ENVI map info, and from coordinates."""
     facts = _grid_mapping(beside.cube)
-    if "GeoTransform" in facts:
-        return Georeference.from_grid_mapping(facts)
     info, code = beside.word(MAP_INFO), beside.word(EPSG)
-    return None if info is None else _of_map_info(info, code)
+    stated = None if info is None else _of_map_info(info, code)
+    if "GeoTransform" in facts:
+        stated = Georeference.from_grid_mapping(facts)
+    y, x = (_centres(beside.cube, axes.index(axis)) for axis in "yx")
+    return settled_place(stated, (y, x), facts.get("crs_wkt") or facts.get("spatial_ref"), where)
+
+
+def _centres(cube: h5py.Dataset, axis: int) -> Vector:
+    """Read the coordinates along an axis of a cube; empty where there are none."""
+    for scale in cube.dims[axis].values():
+        if scale.shape == (cube.shape[axis],) and scale.dtype.kind in "iuf":
+            return tuple(float(value) for value in scale[:])
+    return ()
 
 
 def _grid_mapping(cube: h5py.Dataset) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from hsistream.readers.beside import (
     WIDTHS,
     no_data_value,
     one_of,
+    settled_place,
     texts,
 )
 from hsistream.readers.cube_source import (
@@ -37,8 +37,6 @@ from hsistream.readers.unpacking import readable
 from hsistream.scene.scene import ROOT_KEY, Scene
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window
-
-log = logging.getLogger(__name__)
 
 ROOT_FILES = ("zarr.json", ".zgroup", ".zarray")
 
@@ -230,26 +228,13 @@ def _no_data(array: zarr.Array[Any], where: str) -> float | None:
 
 
 def _place(parent: zarr.Group, array: zarr.Array[Any], axes: str) -> Georeference | None:
-    """Read the place from a CF grid mapping or ``spatial:`` attributes, and from coordinates.
-
-    Who cuts a store takes the coordinates of pixels along, but not the attributes: where
-    both are there and differ, the coordinates count.
-    """
+    """Read the place from a CF grid mapping or ``spatial:`` attributes, and from coordinates."""
     mapping = parent.get(str(array.attrs.get("grid_mapping", "spatial_ref")))
     facts: Mapping[str, Any] = mapping.attrs if isinstance(mapping, zarr.Array) else {}
-    stated = _stated(facts, parent.attrs)
     names = dict(zip(axes, dimension_names(array), strict=False))
     y, x = (_vector(parent, (names.get(axis, axis),))[0] for axis in "yx")
-    system = stated.crs_wkt if stated else facts.get("crs_wkt") or facts.get("spatial_ref")
-    centred = Georeference.of_centres(y, x, system or parent.attrs.get("proj:code"))
-    if centred is None or (stated is not None and stated.is_turned):
-        return stated
-    if stated is None:
-        return centred if centred.crs_wkt else None
-    if stated.agrees(centred, (len(y), len(x))):
-        return stated
-    log.warning("The transform of %s is not that of its coordinates, which count.", array.path)
-    return centred
+    system = facts.get("crs_wkt") or facts.get("spatial_ref") or parent.attrs.get("proj:code")
+    return settled_place(_stated(facts, parent.attrs), (y, x), system, array.path)
 
 
 def _stated(facts: Mapping[str, Any], around: Mapping[str, Any]) -> Georeference | None:

@@ -133,6 +133,23 @@ def test_the_place_of_a_cf_file_is_kept(tmp_path: Path) -> None:
     assert place.transform == (10.0, 0.0, 400_000.0, 0.0, -10.0, 5_800_000.0)
 
 
+def test_a_cube_that_was_cut_lies_where_its_coordinates_are(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "cut.nc", "w") as file:
+        cube = file.create_dataset("cube", data=np.ones((6, 5, 4), "f4"))
+        file["y"], file["x"] = 5_799_955 - 10.0 * np.arange(6), 400_035 + 10.0 * np.arange(5)
+        for axis, name in enumerate(("y", "x")):
+            file[name].make_scale(name)
+            cube.dims[axis].label = name
+            cube.dims[axis].attach_scale(file[name])
+        cube.dims[2].label = "band"
+        cube.attrs["grid_mapping"] = "grid"
+        file["grid"] = 0
+        file["grid"].attrs["GeoTransform"] = "400000.0 10.0 0.0 5800000.0 0.0 -10.0"
+    place = only(tmp_path / "cut.nc").header.georeference
+    assert place is not None
+    assert place.transform == (10.0, 0.0, 400_030.0, 0.0, -10.0, 5_799_960.0)
+
+
 NO_DATA = {
     "as text": {"Data Ignore Value": "15000"},
     "beside what is none": {"_FillValue": np.float32(np.nan), "missing_value": 15_000},

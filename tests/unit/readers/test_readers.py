@@ -346,8 +346,9 @@ def test_a_store_that_was_cut_lies_where_its_coordinates_are(tmp_path: Path, sys
     assert CRS.from_wkt(place.crs_wkt) == CRS.from_epsg(32632)
 
 
-def test_coordinates_that_count_pixels_are_no_place(tmp_path: Path) -> None:
-    axes = {"y": np.arange(6.0), "x": np.arange(5.0)}
+@pytest.mark.parametrize("start", [0, 3])
+def test_coordinates_that_count_pixels_are_no_place(tmp_path: Path, start: int) -> None:
+    axes = {"y": start + np.arange(6.0), "x": start + np.arange(5.0)}
     cube = xr.DataArray(np.ones((6, 5, 3)), axes, ("y", "x", "band"), "cube")
     data = cube.to_dataset().assign(spatial_ref=0)
     data["spatial_ref"].attrs = {"GeoTransform": "7 2 0 8 0 -2"}
