@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,10 +160,8 @@ def _wkt_of(system: Any) -> str:
     text = "" if system is None else system.decode() if isinstance(system, bytes) else str(system)
     if not text:
         return ""
-    try:
-        if "[" in text:
+    if "[" in text:  # else GDAL complains on standard error
+        with suppress(CRSError):
             CRS.from_wkt(text)
             return text
-    except CRSError:
-        pass
     return str(CRS.from_user_input(text).to_wkt())

@@ -316,7 +316,10 @@ def status(run: RunArgument, json: Json = False) -> None:
 def evaluate(
     run: RunArgument,
     truth: Annotated[
-        Path, typer.Option(help="Reference labels, 0 = unlabelled; any readable file.")
+        Path,
+        typer.Option(
+            help="Reference labels, 0 = unlabelled: npz, npy, mat, GeoTIFF, ENVI, zarr or a folder."
+        ),
     ],
     key: Annotated[str | None, typer.Option(help="Variable that holds the labels.")] = None,
     mosaic: Annotated[

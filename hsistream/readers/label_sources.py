@@ -88,9 +88,9 @@ def check_places(path: Path, scene: Scene, frames: Sequence[str]) -> None:
         If both have a georeference, and their grids differ by more than half a pixel.
     """
     if path.is_dir() and not is_zarr(path):
-        for name in frames:
-            for file in (each for each in sorted(path.iterdir()) if each.stem == name):
-                _check_place(file, scene.frames[scene.frame_number(name)])
+        known = {frame.name: frame for frame in scene.frames if frame.name in set(frames)}
+        for file in (each for each in sorted(path.iterdir()) if each.stem in known):
+            _check_place(file, known[file.stem])
     elif len(frames) == 1:
         _check_place(path, scene.frames[scene.frame_number(frames[0])])
 

@@ -225,7 +225,7 @@ def _write_scene(
     write_band_coordinates(root, scene)
     root.attrs.update(root_attributes(scene))
     if not scene.valid_pixels:
-        why = "".join(f" {loss}." for loss in list(_losses(frames, tallies, good))[:1])
+        why = next((f" {loss}." for loss in _losses(frames, tallies, good)), "")
         raise SceneError(
             f"No pixel of {_names(sources)} has data; a scene needs at least one.{why}"
         )

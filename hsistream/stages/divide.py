@@ -136,7 +136,7 @@ def divided(labels: Labelled, scene: Scene, config: RunConfig) -> NDArray[np.uin
     settings, apart_px = asked(config), apart(config)
     first, places, member = one_of_each_place(labels, scene)
     every = Labels(labels.frame, labels.row, labels.column, labels.number)
-    later = ~np.isin(np.arange(len(member)), first)
+    later = first[member] != np.arange(len(member))
     found = np.zeros((settings.splits, len(member)), np.uint8)
     for number in range(settings.splits):
         roles = split(places, settings, apart_px, SEEDS * config.seed + number)[member]

@@ -5,7 +5,7 @@ Kept apart from the pass over the pixels, because it reads only the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class Measured:
         high = np.stack([sums.maximum if sums.count else 0 * sums.mean for sums in known])
         if not self.clips:
             return low, high
-        found = np.stack([self._percentiles(group, low[group]) for group in range(len(known))])
+        found = np.stack([*map(self._percentiles, self._tiles_by_group(), low)])
         apart = found[:, 0] < found[:, 1]  # a feature that hardly ever varies keeps its extremes
         return np.where(apart, found[:, 0], low), np.where(apart, found[:, 1], high)
 
@@ -120,11 +120,13 @@ class Measured:
             merged[group] = merged[group].merge(sums) if group in merged else sums
         return [merged[group] for group in sorted(merged)]
 
-    def _percentiles(self, group: int, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _percentiles(
+        self, tiles: Sequence[Tile], otherwise: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Find the limits of the features of a group in its part of the reservoir, (2, feature)."""
         parts = [
             self._features(table["spectra"][first : first + PIXELS_AT_ONCE]).astype(np.float32)
-            for _, table in self.ledger.results(self._tiles_of(group))
+            for _, table in self.ledger.results(tiles)
             for first in range(0, len(table["spectra"]), PIXELS_AT_ONCE)
         ]
         if not parts:
@@ -132,9 +134,12 @@ class Measured:
         sampled = np.concatenate(parts)
         return np.asarray(np.quantile(sampled, (TAIL, 1 - TAIL), axis=0, overwrite_input=True))
 
-    def _tiles_of(self, group: int) -> list[Tile]:
-        """List the tiles of a group."""
-        return [tile for tile in self.tiles if self.group_of_frame[tile.frame] == group]
+    def _tiles_by_group(self) -> list[list[Tile]]:
+        """List the tiles of each group."""
+        found: dict[int, list[Tile]] = {}
+        for tile in self.tiles:
+            found.setdefault(int(self.group_of_frame[tile.frame]), []).append(tile)
+        return [found[group] for group in sorted(found)]
 
     def _pairs(self) -> Iterator[tuple[int, NDArray[np.float64], NDArray[np.float64]]]:
         """Yield group, features of reservoir pixels, and of neighbours, (pair, feature) each."""

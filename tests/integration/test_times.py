@@ -39,6 +39,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """What the runs on squares are asked for, as they are begun."""
+    configs: list[RunConfig] = []
+
+    def noting(of: Scene, config: RunConfig, *given: object, **named: object) -> object:
+        configs.append(config)
+        return pipeline.run(of, config, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(calibration, "run", noting)
+    return configs
+
+
+@pytest.fixture
 def small_squares(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "SIDES_PX", (16, 32))
 
@@ -118,17 +131,7 @@ def test_settings_of_frames_and_amounts_suit_the_squares(
 
 
 @pytest.mark.usefixtures("folder", "small_squares")
-def test_superpixels_are_as_dense_in_the_squares(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[RunConfig] = []
-    plain = pipeline.run
-
-    def noting(of: Scene, config: RunConfig, *given: object, **named: object) -> object:
-        asked.append(config)
-        return plain(of, config, *given, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(calibration, "run", noting)
+def test_superpixels_are_as_dense_in_the_squares(scene: Scene, asked: list[RunConfig]) -> None:
     estimate_times(scene, tiny("s2dl-paper", ("segment.superpixels", 500)), FAST)
     shares = [each.segment.superpixels / 500 for each in asked if each.segment.superpixels]
     areas = [2 * side_px**2 / scene.pixels for side_px in (16, 32)]
@@ -148,18 +151,10 @@ def test_a_scene_of_a_few_pixels_is_measured_as_a_whole(
 
 @pytest.mark.usefixtures("folder", "small_squares")
 def test_a_training_is_watched_on_a_crop_for_each_worker(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, asked: list[RunConfig]
 ) -> None:
-    asked: list[int] = []
-    plain = pipeline.run
-
-    def noting(of: Scene, config: RunConfig, *given: object, **named: object) -> object:
-        asked.append(config.training.probe)
-        return plain(of, config, *given, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(calibration, "run", noting)
     estimate_times(scene, tiny("dgc"), FAST)
-    assert set(asked) == {2}
+    assert {each.training.probe for each in asked} == {2}
 
 
 # The command
