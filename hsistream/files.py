@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,10 @@ from hsistream.errors import HsistreamError, ResourceError, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+# The header of a .npy array is Python, which numpy parses as such, and up to
+# Python 3.11.7 two threads that parse at once fail by chance with a SystemError.
+PARSING = threading.RLock()
 
 
 def file_error(address: str | Path, error: OSError) -> HsistreamError:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import HsistreamError, ResourceError, SceneError
-from hsistream.files import first_line
+from hsistream.files import PARSING, first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,9 @@ class UnpackedArray:
     unpack: Callable[[Path], None]
 
     def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return np.asarray(self._mapped[index])
+        with PARSING:  # and one thread unpacks: since Python 3.12 a cached property has no lock
+            mapped = self._mapped
+        return np.asarray(mapped[index])
 
     @cached_property
     def _mapped(self) -> NDArray[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import DamagedError
-from hsistream.files import filing, replacing
+from hsistream.files import PARSING, filing, replacing
 
 Table = dict[str, NDArray[Any]]
 
@@ -38,7 +38,7 @@ def read_table(path: Path) -> Table:
     with filing(path):
         file = path.open("rb")
     try:
-        with file, np.load(file, allow_pickle=False) as table:
+        with PARSING, file, np.load(file, allow_pickle=False) as table:
             _check_directory(table.zip)
             return {name: table[name] for name in table.files}
     except Exception as error:  # zip and npy parsers fail on damaged bytes with nearly anything

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +74,32 @@ def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match="is missing"):
         read_table(tmp_path / "none.npz")
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Let every thread give way wherever it makes an object."""
+
+    def pause(phase: str, info: dict[str, int]) -> None:
+        time.sleep(1e-5)
+
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(pause)
+    gc.set_threshold(3, 5, 5)
+    sys.setswitchinterval(1e-6)
+    yield
+    gc.callbacks.remove(pause)
+    gc.set_threshold(*thresholds)
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("restless")
+def test_threads_read_tables_at_once(tmp_path: Path) -> None:
+    """Up to Python 3.11.7, which cannot parse in two threads, one read of some 300 failed."""
+    path = tmp_path / "table.npz"
+    write_table(path, TABLE)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(same(table, TABLE) for table in pool.map(read_table, [path] * 3000))
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.9, 0.999])
