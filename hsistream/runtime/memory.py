@@ -47,14 +47,19 @@ def kept(*, results: int) -> Callable[[Callable[..., Result]], _lru_cache_wrappe
 
 
 def release_memory() -> None:
-    """Forget what is kept, and give memory that this process no longer uses back to the system.
-
-    What one stage has read would count for all that follow; and the C library keeps what
-    many small arrays leave between those that are still in use, so that a stage would begin
-    with the peak of the one before. Only that of Linux can be asked to give it back.
-    """
+    """Forget what is kept: what one stage has read would count for all that follow."""
     for cache in _CACHES:
         cache.cache_clear()
+    give_back()
+
+
+def give_back() -> None:
+    """Give memory that this process no longer uses back to the system, in milliseconds.
+
+    The C library keeps what many small arrays leave between those that are still in use, so
+    that a stage would begin with the peak of the one before, and a tile with what is left of
+    others. Only that of Linux can be asked to give it back.
+    """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:  # a C library of another make has none

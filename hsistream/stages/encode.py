@@ -23,7 +23,7 @@ from hsistream.methods.base import SQUARE_PX, Encoder, Place
 from hsistream.network_sections import EncoderSection
 from hsistream.runs import LATENTS
 from hsistream.runtime.ledger import Ledger
-from hsistream.runtime.memory import kept
+from hsistream.runtime.memory import give_back, kept
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
@@ -107,6 +107,7 @@ def encode_tile(
     thresholds: tuple[float, ...],
 ) -> Table:
     """Encode one tile, NaN where there is no data, and give the latents of the reservoir."""
+    give_back()  # or what tiles before have left counts for this one
     encoder, scene = _load(address, settings, device), address.scene
     frame = scene.frames[tile.frame]
     window = tile.window(frame.shape)
