@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.rasters import RasterSource
-from hsistream.scene.ingest import find_missing
+from hsistream.scene.missing import find_missing
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window, overlap, within
 

@@ -12,7 +12,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
 from hsistream.files import filing, locked
 from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
+from hsistream.scene.missing import Tally, dead_bands, find_missing, fits, good_bands, lost_pixels
 from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, is_scene, root_attributes
 from hsistream.scene.source import FrameHeader, Source
 from hsistream.stores import arrays
@@ -39,9 +40,6 @@ WAVELENGTH_TOLERANCE_NM = 1.0
 BRIGHTEST = 1e12
 """Brightness beyond that of all units: fill values are among the spectra."""
 
-BAD_BAND_SHARE = 0.1
-"""A band without a value in more than this share of the pixels is a bad band."""
-
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
@@ -54,23 +52,6 @@ class IngestOptions:
     no_data: float | None = None
     keep_zeros: bool = False
     overwrite: bool = False
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What one pass over the blocks of a frame counts."""
-
-    bands: int
-    pixels: int = 0
-    zeros: int = 0
-    lost: int = 0
-    missing: NDArray[np.int64] = field(init=False)
-    sums: NDArray[np.float64] = field(init=False)
-    patchy: list[Tile] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.missing = np.zeros(self.bands, np.int64)
-        self.sums = np.zeros(self.bands)
 
 
 def ingest(
@@ -205,7 +186,7 @@ def _write_scene(
     notify(StageStarted("ingest", total))
     for source, grid in zip(sources, grids, strict=True):
         create_frame(root, source.header, layout, chunk_px, shard_px)
-        tally = _Tally(layout.bands)
+        tally = Tally(layout.bands)
         for tile, block, mask in _blocks(source, grid, layout.dtype):
             valid = _write_block(uri, source, tile, block, mask, options, tally)
             for part in (block, valid):
@@ -213,7 +194,7 @@ def _write_scene(
             done += 1
             notify(Progress("ingest", done, total))
         tallies.append(tally)
-    good = _good_bands([source.header for source in sources], tallies)
+    good = good_bands([source.header for source in sources], tallies)
     frames = tuple(
         _finish_frame(uri, source, tally, good, options)
         for source, tally in zip(sources, tallies, strict=True)
@@ -225,7 +206,8 @@ def _write_scene(
     write_band_coordinates(root, scene)
     root.attrs.update(root_attributes(scene))
     if not scene.valid_pixels:
-        why = next((f" {loss}." for loss in _losses(frames, tallies, good)), "")
+        names = [frame.name for frame in frames]
+        why = next((f" {loss}." for loss in lost_pixels(names, tallies, good)), "")
         raise SceneError(
             f"No pixel of {_names(sources)} has data; a scene needs at least one.{why}"
         )
@@ -266,7 +248,7 @@ def _write_block(
     block: NDArray[Any],
     mask: NDArray[np.bool_] | None,
     options: IngestOptions,
-    tally: _Tally,
+    tally: Tally,
 ) -> NDArray[np.bool_]:
     """Write one shard, count what it lacks, and return which pixels have data."""
     missing = find_missing(block, _no_data(source.header, options))
@@ -291,51 +273,14 @@ def _write_block(
     return valid
 
 
-def find_missing(block: NDArray[Any], no_data: float | None) -> NDArray[np.bool_]:
-    """Find values that are not finite or equal the no-data value, (band, y, x)."""
-    missing = np.zeros(block.shape, np.bool_)
-    if np.issubdtype(block.dtype, np.floating):
-        np.logical_not(np.isfinite(block), out=missing)
-    if no_data is not None and np.isfinite(no_data):
-        missing |= block == block.dtype.type(no_data) if _fits(no_data, block.dtype) else False
-    return missing
-
-
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    """Tell whether a type can hold a no-data value."""
-    if np.issubdtype(dtype, np.floating):
-        return True
-    limits = np.iinfo(dtype)
-    return bool(limits.min <= value <= limits.max and value == int(value))
-
-
 def _no_data(header: FrameHeader, options: IngestOptions) -> float | None:
     """Prefer the user's no-data value to the file's; what is not finite is missing anyway."""
     value = header.no_data if options.no_data is None else options.no_data
     return value if value is not None and np.isfinite(value) else None
 
 
-def _good_bands(headers: Sequence[FrameHeader], tallies: Sequence[_Tally]) -> tuple[bool, ...]:
-    """Keep the bands that the files call good and that have values."""
-    bands = headers[0].bands
-    good = np.ones(bands, np.bool_)
-    for header in headers:
-        if header.good_bands:
-            good &= np.asarray(header.good_bands)
-    pixels = max(1, sum(tally.pixels for tally in tallies))
-    missing = np.sum([tally.missing for tally in tallies], axis=0)
-    good &= missing <= BAD_BAND_SHARE * pixels
-    if not good.any():
-        raise SceneError(
-            f"A scene needs at least one good band, but all {bands} bands of "
-            f"{', '.join(header.name for header in headers)} are marked bad or lack values in more "
-            f"than {BAD_BAND_SHARE:.0%} of the pixels. Check --no-data."
-        )
-    return tuple(bool(value) for value in good)
-
-
 def _finish_frame(
-    uri: str, source: Source, tally: _Tally, good: tuple[bool, ...], options: IngestOptions
+    uri: str, source: Source, tally: Tally, good: tuple[bool, ...], options: IngestOptions
 ) -> Frame:
     """Mask the pixels that lack a value in a good band, and describe the frame."""
     header = source.header
@@ -360,7 +305,7 @@ def _describe_scene(
     layout: FrameHeader,
     good: tuple[bool, ...],
     storage: tuple[int, int],
-    tallies: Sequence[_Tally],
+    tallies: Sequence[Tally],
     no_data: float | None,
 ) -> Scene:
     """Collect the facts of a finished store."""
@@ -370,7 +315,11 @@ def _describe_scene(
         notes.append(f"{zeros} pixels are zero in every band and count as no data (--keep-zeros)")
     if not all(good):
         notes.append(f"{good.count(False)} of {len(good)} bands are bad and never used")
-    notes += _losses(frames, tallies, good)
+    if no_data is not None and not fits(no_data, layout.dtype):
+        notes.append(f"{no_data:g} marks no data, but no value of {layout.dtype} can be that")
+    names = [frame.name for frame in frames]
+    notes += dead_bands(names, tallies)
+    notes += lost_pixels(names, tallies, good)
     notes += [
         f"the brightness of {frame.name} is {frame.brightness:.3g}; if values stand for no data "
         f"there, name them (--no-data)"
@@ -393,21 +342,6 @@ def _describe_scene(
         no_data=no_data,
         notes=tuple(notes),
     )
-
-
-def _losses(
-    frames: Sequence[Frame], tallies: Sequence[_Tally], good: Sequence[bool]
-) -> Iterator[str]:
-    """Say which frames lose many pixels because good bands lack values there, and which bands."""
-    for frame, tally in zip(frames, tallies, strict=True):
-        if tally.lost > BAD_BAND_SHARE * tally.pixels:
-            lacking = np.where(good, tally.missing, 0)
-            worst = [int(band) + 1 for band in np.argsort(-lacking)[:3] if lacking[band]]
-            yield (
-                f"{tally.lost:,} of {tally.pixels:,} pixels of {frame.name} lack a value in a good "
-                f"band, most in {', '.join(map(str, worst))} (counted from 1), and count as no "
-                f"data; bands that are named bad cost no pixel"
-            )
 
 
 def _names(sources: Sequence[Source]) -> str:

@@ -18,12 +18,11 @@ from hsistream.events import Event, Progress, StageFinished, StageStarted
 from hsistream.georeference import Georeference
 from hsistream.readers.sources import open_sources
 from hsistream.scene.ingest import (
-    BAD_BAND_SHARE,
     IngestOptions,
-    find_missing,
     ingest,
 )
 from hsistream.scene.layout import CHUNK_BYTES, SHARD_BYTES, choose_storage
+from hsistream.scene.missing import BAD_BAND_SHARE, find_missing
 from hsistream.scene.scene import Scene
 from hsistream.scene.source import FrameHeader, Source
 from hsistream.stores import arrays
@@ -158,6 +157,40 @@ def test_the_share_of_missing_values_is_taken_over_all_frames(tmp_path: Path) ->
     scene = ingest([array_source(first, "a"), array_source(second, "b")], tmp_path / "s.zarr")
     assert all(scene.good_bands)
     assert scene.frames[0].valid_pixels == HEIGHT * WIDTH // 2
+
+
+def many_bands(seed: int, *dead: int) -> NDArray[np.float32]:
+    """Make twenty bands, some without values."""
+    values = cube(seed, (20, HEIGHT, WIDTH))
+    values[list(dead)] = np.nan
+    return values
+
+
+def test_a_band_that_is_dead_in_one_of_many_frames_costs_no_pixel(tmp_path: Path) -> None:
+    frames = [array_source(many_bands(seed), f"f{seed}") for seed in range(11)]
+    frames[4] = array_source(many_bands(4, 0, 7), "f4")
+    scene = ingest(frames, tmp_path / "s.zarr")
+    assert np.flatnonzero(~np.array(scene.good_bands)).tolist() == [0, 7]
+    assert scene.valid_pixels == 11 * HEIGHT * WIDTH
+    assert "band 8 (counted from 1) is bad: it has no values in most of f4" in scene.notes
+
+
+def test_a_broken_frame_costs_no_bands(tmp_path: Path) -> None:
+    frames = [array_source(many_bands(seed), f"f{seed}") for seed in range(11)]
+    frames[4] = array_source(many_bands(4, 0, 7, 9), "f4")
+    scene = ingest(frames, tmp_path / "s.zarr")
+    assert all(scene.good_bands)
+    assert scene.frames[4].valid_pixels == 0
+    assert any(
+        "of f4 lack a value in a good band, most in 1, 8, 10" in note for note in scene.notes
+    )
+
+
+def test_a_no_data_value_that_no_value_can_be_is_told(tmp_path: Path) -> None:
+    values = np.ones((BANDS, HEIGHT, WIDTH), np.uint16)
+    scene = ingest([array_source(values)], tmp_path / "s.zarr", IngestOptions(no_data=-9999))
+    assert "-9999 marks no data, but no value of uint16 can be that" in scene.notes
+    assert scene.valid_pixels == HEIGHT * WIDTH
 
 
 def test_pixels_without_any_value_do_not_make_bands_bad(tmp_path: Path) -> None:
