@@ -41,7 +41,10 @@ PROJECTION_OF = {"pca": "z", "mean5": "z", "mnf": "mnf"}
 
 
 class RunConfig(Section):
-    """What is asked of a run: everything that may change its result."""
+    """What is asked of a run: everything that may change its result.
+
+    What is not given is as the preset of the method has it.
+    """
 
     method: str = "consensus"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -56,6 +59,16 @@ class RunConfig(Section):
     training: TrainingSection = TrainingSection()
     learnt: LearntSection | None = None
     classify: ClassifySection | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_preset(cls, given: Any) -> Any:
+        """Overlay what is given on the preset of its method, if there is one."""
+        if not isinstance(given, dict):
+            return given
+        known = presets_of(given.get("classify") is not None)
+        preset = known.get(given.get("method", cls.model_fields["method"].default))
+        return merged(preset["settings"], given) if preset else given
 
     @field_validator("segment", mode="before")
     @classmethod
@@ -176,7 +189,7 @@ class RunConfig(Section):
                 f"--method must be one of {', '.join(known)}, but is {name!r}. "
                 f"See: hsistream methods"
             )
-        tree = merged(known[name]["settings"], from_file | {"method": name})
+        tree = from_file | {"method": name}
         for key, value in settings:
             tree = merged(tree, nested(key_path(key), value))
         return cls.check(tree)
@@ -295,7 +308,14 @@ class Execution:
         """Tiles in work at once, where this process or ``local:N`` decides it."""
         if self.scheduler.startswith("local:"):
             return int(self.scheduler.removeprefix("local:"))
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or usable_cores()
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use; a Mac knows only those that it has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -342,7 +362,7 @@ def _check_prototypes(config: RunConfig) -> None:
 def _read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"A settings file is needed, but there is none at {path}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

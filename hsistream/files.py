@@ -74,6 +74,11 @@ def locked(path: Path, busy: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StoreError(busy) from error
+        except OSError as error:
+            raise StoreError(
+                f"{path} must be on a file system that can lock files, but: {error.strerror}. "
+                f"Choose another place, or mount this one with locks (Lustre: -o flock)."
+            ) from error
         yield
 
 
@@ -100,4 +105,4 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file, all or nothing."""
     with replacing(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")

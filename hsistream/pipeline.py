@@ -69,6 +69,7 @@ def run(
     IncompleteError
         If workers were lost; the same call resumes.
     """
+    execution = _joined(execution, client)
     needed = _admitted(scene, config, execution, directory)
     target = RunDirectory(Path(directory).absolute())
     with target.locked(), threadpool_limits(1):
@@ -131,7 +132,7 @@ def relabel(
         )
     asked = before.with_clusters(clusters)
     scene = Scene.open(target.manifest().scene_uri)
-    _admitted(scene, asked, execution, target.path)
+    _admitted(scene, asked, _joined(execution, client), target.path)
     with target.locked():
         target.begin(before, scene.uri, scene.identity, __version__)
         target.adopt(asked, list(fingerprints(scene, asked)))
@@ -213,6 +214,20 @@ def status(directory: str | Path) -> list[StageStatus]:
     return found
 
 
+def _joined(execution: Execution, client: Any) -> Execution:
+    """Plan for the workers of a client; never fall back to threads where workers are asked for."""
+    if client is None and execution.scheduler != "none":
+        raise ConfigError(
+            f"A client is needed with the scheduler {execution.scheduler}, but there is none. "
+            f'Use: with hsistream.connect("{execution.scheduler}") as client, and client=client.'
+        )
+    if client is not None and execution.scheduler == "none":
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        address = client.scheduler.address
+        return replace(execution, scheduler=address, threads=execution.threads or max(1, workers))
+    return execution
+
+
 def _admitted(scene: Scene, config: RunConfig, execution: Execution, directory: str | Path) -> Plan:
     """Plan a run, and refuse one that cannot be done before anything is written."""
     if Path(directory).absolute().is_relative_to(scene.uri):
@@ -278,7 +293,7 @@ def _logged(target: RunDirectory, notify: Notify) -> Notify:
     def tell(event: Event) -> None:
         if not isinstance(event, Progress):
             line = {"time": datetime.now(UTC).isoformat(), "event": type(event).__name__}
-            with filing(target.log_path), target.log_path.open("a") as file:
+            with filing(target.log_path), target.log_path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, **asdict(event)}) + "\n")
         notify(event)
 

@@ -9,13 +9,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from hsistream.classifiers import NETWORKS, load_classifier
 from hsistream.config import GIB, Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
 from hsistream.methods import choose_device, load_method
-from hsistream.runtime.memory import resident_bytes
+from hsistream.runtime.memory import own_bytes, usable_bytes
 from hsistream.scene.scene import Scene
 from hsistream.stages import statistics
 from hsistream.stages.table import stream
@@ -275,7 +273,7 @@ def _plan(
     tile_px = _fitting(tile_px, scene)
     processes = 1 + (workers if execution.scheduler != "none" else 0)
     late = LATE_BYTES + (NETWORK_BYTES if _needs_torch(config) else 0)
-    reserved = (resident_bytes() + late) * processes
+    reserved = (own_bytes() + late) * processes
     stages = []
     for stage in stream(config):
         needs = stage.estimate(scene, config, tile_px)
@@ -290,7 +288,7 @@ def _plan(
         tile_px=tile_px,
         workers=workers,
         reserved_bytes=reserved,
-        limit_bytes=execution.memory_bytes or psutil.virtual_memory().total // 2,
+        limit_bytes=execution.memory_bytes or usable_bytes() // 2,
         free_disk_bytes=_free_disk(Path(directory or scene.uri)),
         stages=tuple(stages),
     )

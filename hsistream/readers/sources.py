@@ -57,7 +57,7 @@ UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def open_sources(
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     options: ReadOptions = ReadOptions(),  # noqa: B008 (a frozen value)
 ) -> list[Source]:
     """Open files as frames; their pixels are read later, window by window.
@@ -68,7 +68,7 @@ def open_sources(
 
     Parameters
     ----------
-    paths : sequence of str or Path
+    paths : str, Path or sequence of them
         Files, folders, zarr stores or patterns.
     options : ReadOptions
         What the files do not say themselves; one answer for all of them.
@@ -91,7 +91,8 @@ def open_sources(
     Compressed files (npz, older mat, ENVI with a compressed body) are unpacked
     to a temporary folder (``TMPDIR``), which is removed with the source.
     """
-    files = list(dict.fromkeys(_canonical(file) for path in paths for file in _expand(path)))
+    asked = [paths] if isinstance(paths, str | Path) else paths
+    files = list(dict.fromkeys(_canonical(file) for path in asked for file in _expand(path)))
     opened = [(file, source) for file in files for source in _open(file, options)]
     rasters = [source for _, source in opened if isinstance(source, RasterSource)]
     if options.mosaic:

@@ -7,13 +7,40 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import _lru_cache_wrapper, lru_cache
+from functools import _lru_cache_wrapper, lru_cache, wraps
+from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import psutil
 
 INTERVAL_S = 0.05
+
+
+def usable_bytes(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Memory of the machine, or of the container or job that this process is in, bytes.
+
+    Linux says the limits of a control group and of all around it, in two ways: version 2 has
+    one tree, version 1 one for memory.
+    """
+    limits = [int(psutil.virtual_memory().total)]
+    with suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers in ("", "memory"):
+                name = "memory.limit_in_bytes" if controllers else "memory.max"
+                inner = groups / controllers / path.strip("/")
+                for folder in (inner, *inner.parents):
+                    with suppress(OSError, ValueError):  # there is none, or it is "max"
+                        limits.append(int((folder / name).read_text()))
+    return min(limits)
+
+
+def own_bytes() -> int:
+    """Resident memory of this process alone, bytes."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def resident_bytes() -> int:
@@ -30,18 +57,28 @@ def resident_bytes() -> int:
     return total
 
 
+P = ParamSpec("P")
 Result = TypeVar("Result")
 
 _CACHES: list[_lru_cache_wrapper[Any]] = []
 
 
-def kept(*, results: int) -> Callable[[Callable[..., Result]], _lru_cache_wrapper[Result]]:
-    """Keep the last results of a function, as ``lru_cache`` does, until memory is released."""
+def kept(*, results: int) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Keep the last results of a function, as ``lru_cache`` does, until memory is released.
 
-    def decorated(function: Callable[..., Result]) -> _lru_cache_wrapper[Result]:
-        found = lru_cache(maxsize=results)(function)
+    Of threads that ask at once one makes the result, and the others wait for it.
+    """
+
+    def decorated(function: Callable[P, Result]) -> Callable[P, Result]:
+        found, making = lru_cache(maxsize=results)(function), threading.RLock()
         _CACHES.append(found)
-        return found
+
+        @wraps(function)
+        def one_at_a_time(*args: P.args, **named: P.kwargs) -> Result:
+            with making:
+                return found(*args, **named)  # type: ignore[arg-type]
+
+        return one_at_a_time
 
     return decorated
 

@@ -138,5 +138,5 @@ def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
 
 def _layer() -> Layer:
     """Describe the store of prototypes."""
-    attributes = {"long_name": "prototype of the pixel", "no_data": NO_PROTOTYPE}
+    attributes = {"long_name": "prototype of the pixel", "nodata": NO_PROTOTYPE}
     return Layer(INDEX, "uint16", NO_PROTOTYPE, attributes=attributes)

@@ -52,7 +52,8 @@ def run(context: Context) -> None:
     ledger = context.write("count", task, tiles, store, [_layer(starts)])
     counts = np.zeros((starts[-1], starts[-1]), np.int64)
     for _, table in ledger.results(tiles):
-        counts[np.ix_(table["landmarks"], table["landmarks"])] += table["counts"]
+        counts.reshape(-1)[table["pairs"]] += table["counts"]
+    counts += np.triu(counts, 1).T
     write_table(context.run.table(TABLE), {"counts": counts, "starts": starts})
 
 
@@ -62,31 +63,38 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     books, landmarks = len(sizes), sum(sizes)
     pixels = stored_pixels(scene, tile_px)
     code = 1 if max(sizes) < 256 else 2
+    tiles = len(scene_tiles(scene, tile_px))
+    # of the pairs that there could be, tiles of real scenes have up to four in ten
+    pairs = min(landmarks**2, pixels * books**2) // 4
     return Needs(
-        tiles=len(scene_tiles(scene, tile_px)),
+        tiles=tiles,
         task={
             **views_stage.view_bytes(scene, config, tile_px),
             "codes": 3 * books * code * pixels,
             "counts": 3 * 8 * landmarks**2,
         },
         driver={"counts": 3 * 8 * landmarks**2},
-        disk_bytes=books * code * scene.pixels // 2,
+        disk_bytes=books * code * scene.pixels // 2 + 8 * tiles * pairs,
     )
 
 
 def count_tile(
     tile: Tile, *, address: Address, views: ViewsSection, segment_px: int | None = None
 ) -> Table:
-    """Code the pixels of one tile, write the codes, return the counts of its landmarks.
+    """Code the pixels of one tile, write the codes, return the counts of its pairs of landmarks.
 
-    ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
+    ``segment_px`` is the edge of the tiles of superpixels, where these have codes. Each pair is
+    told once, as its place in the whole table: most tiles have few of all pairs.
     """
     codes, starts = code_tile(tile, address, views, segment_px)
     name = address.scene.frames[tile.frame].name
     RasterStore(address.run.codes_uri).write(name, LAYER, tile.core, codes)
-    counts = count_landmarks(valid_pixels(codes, has_code(codes)), starts)
-    present = np.flatnonzero(counts.diagonal())
-    return {"landmarks": present, "counts": counts[np.ix_(present, present)]}
+    counts = np.triu(count_landmarks(valid_pixels(codes, has_code(codes)), starts)).reshape(-1)
+    pairs = np.flatnonzero(counts)
+    return {
+        "pairs": pairs.astype(np.min_scalar_type(counts.size)),
+        "counts": counts[pairs].astype(np.uint32),
+    }
 
 
 def code_tile(

@@ -19,7 +19,7 @@ from hsistream.config import RunConfig
 from hsistream.runs import CUTS
 from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
-from hsistream.sections import SegmentSection
+from hsistream.sections import SegmentSection, SpectralName
 from hsistream.stages import Address, Context, Needs, largest_tile, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import views as views_stage
@@ -34,7 +34,7 @@ from hsistream.tiles import Tile, TileGrid, Window, within
 TABLE = "cut"
 """How frames are cut: the range of each channel, and superpixels for so many pixels."""
 
-PICTURED = ("l2",)
+PICTURED: tuple[SpectralName, ...] = ("l2",)
 """What is projected for the picture that is cut: spectra of unit length."""
 
 CHANNELS = 3
@@ -197,5 +197,5 @@ def _measure(context: Context) -> Table:
 
 def _layer() -> Layer:
     """Describe the store of cuts."""
-    attributes = {"long_name": "superpixel that the tile keeps", "no_data": NONE}
+    attributes = {"long_name": "superpixel that the tile keeps", "nodata": NONE}
     return Layer(CUTS, "int32", NONE, attributes=attributes)

@@ -94,7 +94,7 @@ def layers(clusters: int) -> list[Layer]:
         "long_name": "cluster of the pixel",
         "flag_values": numbers,
         "flag_meanings": meanings,
-        "no_data": NO_LABEL,
+        "nodata": NO_LABEL,
     }
     confidence = {
         "long_name": "margin between the two likeliest clusters",

@@ -109,5 +109,5 @@ def _collect(ledger: Ledger, tiles: list[Tile], scene: Scene) -> Table:
 
 def _layer() -> Layer:
     """Describe the store of superpixels."""
-    attributes = {"long_name": "superpixel of the pixel", "no_data": NONE}
+    attributes = {"long_name": "superpixel of the pixel", "nodata": NONE}
     return Layer(SUPERPIXELS, "int64", NONE, attributes=attributes)

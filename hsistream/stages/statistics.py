@@ -177,8 +177,9 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     count = feature_count(config.statistics.illumination, scene.bands)
     sampled = {"sample of features": 3 * wanted * count * 4}
     groups = len(statistics_groups(scene, config.statistics)[0])
+    tiles = len(scene_tiles(scene, scene.shard_px))
     return Needs(
-        tiles=len(scene_tiles(scene, scene.shard_px)),
+        tiles=tiles,
         task={
             "strip as stored, and decoding": 3 * strip * spectrum,
             "float32 features": PIXELS_AT_ONCE * count * 4,
@@ -192,7 +193,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
             "covariances of groups": (3 * groups + 1) * count**2 * 8,
             **(sampled if config.statistics.limits == "percentiles" else {}),
         },
-        disk_bytes=4 * kept,
+        disk_bytes=4 * kept + 2 * tiles * count**2 * 8,
     )
 
 

@@ -97,7 +97,7 @@ CODEBOOKS = (
 LANDMARKS = (
     Stage(
         name="count",
-        version=1,
+        version=2,
         needs=("codebooks", "walks"),
         sections=(),
         writes=("codes.zarr", "counts.npz"),

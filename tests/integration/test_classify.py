@@ -25,6 +25,7 @@ from hsistream.evaluation import evaluate, export_labels
 from hsistream.events import Event, Progress, StageStarted
 from hsistream.runs import CONFIDENCE, LABELS, LATENTS, NO_LABEL, PROBABILITY, RunDirectory
 from hsistream.runtime.cluster import connect
+from hsistream.runtime.memory import release_memory
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection, FeatureName
 from hsistream.stages import Address, Context, divide, examine, gather, learn
@@ -333,7 +334,7 @@ def test_a_damaged_classifier_is_found(classified: Classified, scene: Scene, lab
     run = classified()
     forget(run, "label")
     (run.classifiers_path / "map.safetensors").write_bytes(b"nothing")
-    learn.load_judges.cache_clear()  # another process would read it
+    release_memory()  # another process would read it
     with pytest.raises(DamagedError, match=r"map\.safetensors"):
         classify(scene, asked(labels), run.path, execution=EXECUTION)
 

@@ -343,7 +343,7 @@ def test_too_little_memory_names_the_stage_and_what_helps(
     beyond_libraries_mib: int,
     helps: list[str],
 ) -> None:
-    monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * 2**20)
+    monkeypatch.setattr(planning, "own_bytes", lambda: 100 * 2**20)
     libraries = command("plan", scene.uri, "--no-time", "--json").json["reserved_bytes"]
     memory = f"{libraries // 2**20 + beyond_libraries_mib} MiB"
     asked = ("cluster", scene.uri, "--run", tmp_path / "run", "--memory", memory)
@@ -356,7 +356,7 @@ def test_too_little_memory_names_the_stage_and_what_helps(
 def test_memory_that_the_advice_names_suffices(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * 2**20)
+    monkeypatch.setattr(planning, "own_bytes", lambda: 100 * 2**20)
     asked = ("cluster", scene.uri, "--run", tmp_path / "run", "--clusters", 3, "--threads", 1)
     sentence = command(*asked, "--memory", "10 MiB").refusal(4)
     advised = re.search(r"--memory of at least ([\d.]+ GiB)", sentence)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
 from hsistream.errors import ConfigError, HsistreamError, ResourceError, StoreError
-from hsistream.files import file_error, filing, replacing, write_text
+from hsistream.files import file_error, filing, locked, replacing, write_text
 
 
 def failure(number: int) -> OSError:
@@ -94,3 +95,20 @@ def test_the_cause_is_kept() -> None:
     with pytest.raises(StoreError) as caught, filing("place"):
         raise cause
     assert caught.value.__cause__ is cause
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*asked: object) -> None:
+        raise failure(errno.ENOSYS)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreError, match=r"lock must be on a file system that can lock files"):
+        locked(tmp_path / "lock", "busy").__enter__()
+
+
+def test_text_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "Übung")
+    assert path.read_bytes() == "Übung".encode()

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -30,6 +31,25 @@ MARKS_IN_DIRECTORY = 6
 
 def config_with(*settings: tuple[str, Any]) -> RunConfig:
     return RunConfig.make(settings=[("cluster.clusters", 3), *settings])
+
+
+# --- who does the work ---------------------------------------------------------------------
+
+
+def test_a_scheduler_without_a_client_is_refused(scene: Scene, tmp_path: Path) -> None:
+    execution = Execution(scheduler="local:2")
+    with pytest.raises(ConfigError, match=r'with hsistream\.connect\("local:2"\) as client'):
+        run(scene, config_with(), tmp_path / "run", execution=execution)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_planned_for_the_workers_of_its_client(scene: Scene, tmp_path: Path) -> None:
+    client = Mock()
+    client.scheduler.address = "tcp://10.0.0.1:8786"
+    client.scheduler_info.return_value = {"workers": dict.fromkeys("abc")}
+    execution = Execution(tile_px=32, memory_bytes=2**20)
+    with pytest.raises(MemoryBudgetError, match="with 3 workers"):
+        run(scene, config_with(), tmp_path / "run", execution=execution, client=client)
 
 
 # --- plan ----------------------------------------------------------------------------------
@@ -100,7 +120,7 @@ def test_a_plan_over_the_memory_is_refused_by_the_name_of_its_stage(scene: Scene
 @pytest.fixture
 def wide(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A scene whose tiles need far more than libraries do, and of these always as much."""
-    monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * 2**20)
+    monkeypatch.setattr(planning, "own_bytes", lambda: 100 * 2**20)
     frame = replace(scene.frames[0], shape=(8000, 8000), valid_pixels=8000**2)
     return replace(scene, frames=(frame,), bands=50, chunk_px=128, shard_px=512)
 

@@ -3,11 +3,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
 
-from hsistream.runtime.memory import PeakMemory, kept, release_memory, resident_bytes
+from hsistream.runtime.memory import (
+    PeakMemory,
+    kept,
+    own_bytes,
+    release_memory,
+    resident_bytes,
+    usable_bytes,
+)
 
 HELD_BYTES = 96 * 2**20
 
@@ -15,6 +25,42 @@ HELD_BYTES = 96 * 2**20
 def test_resident_memory_is_that_of_the_process_at_least() -> None:
     own = psutil.Process().memory_info().rss
     assert resident_bytes() > own / 2
+
+
+def test_children_count_for_the_resident_memory_and_not_for_the_own() -> None:
+    holds = "held = bytearray(b'1' * 96 * 2**20); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert resident_bytes() - own_bytes() > 80 * 2**20
+        child.communicate(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "limits", "expected"),
+    [
+        ("0::/", {"memory.max": "max"}, None),
+        ("0::/", {"memory.max": "2000"}, 2000),
+        ("0::/job/step", {"job/memory.max": "3000", "job/step/memory.max": "max"}, 3000),
+        ("0::/job", {"memory.max": "1000", "job/memory.max": "3000"}, 1000),
+        ("3:cpu:/\n2:memory:/a", {"memory/a/memory.limit_in_bytes": "4000"}, 4000),
+        ("2:memory:/", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, None),
+    ],
+)
+def test_the_memory_of_a_container_or_job_counts(
+    tmp_path: Path, lines: str, limits: dict[str, str], expected: int | None
+) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text(lines + "\n")
+    for name, limit in limits.items():
+        file = tmp_path / "groups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(limit + "\n")
+    total = psutil.virtual_memory().total
+    assert usable_bytes(tmp_path / "groups", own) == (expected or total)
+    assert usable_bytes(tmp_path / "groups", tmp_path / "none") == total
 
 
 RELEASES = f"""
@@ -72,6 +118,20 @@ def test_memory_between_small_pieces_is_given_back() -> None:
         [sys.executable, "-c", RELEASES], capture_output=True, text=True, check=True
     )
     assert int(run.stdout) >= HELD_BYTES // 2
+
+
+def test_threads_that_ask_at_once_share_what_is_kept() -> None:
+    made: list[object] = []
+
+    @kept(results=2)
+    def load(number: int) -> object:
+        time.sleep(0.05)
+        made.append(object())
+        return made[-1]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(load, [1] * 4)) == set(made)
+    assert len(made) == 1
 
 
 def test_what_is_kept_is_read_once_until_memory_is_released() -> None:
