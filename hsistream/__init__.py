@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from hsistream.classification import classify
     from hsistream.config import Execution, RunConfig
     from hsistream.evaluation import evaluate
-    from hsistream.pipeline import relabel, run
+    from hsistream.pipeline import relabel, run, status
     from hsistream.planning import plan
     from hsistream.prediction import predict
-    from hsistream.readers.sources import open_sources
+    from hsistream.readers.sources import ReadOptions, open_sources
     from hsistream.reconstruction import reconstruct
     from hsistream.runs import RunDirectory
     from hsistream.runtime.cluster import connect
-    from hsistream.scene.ingest import ingest
+    from hsistream.scene.ingest import IngestOptions, ingest
     from hsistream.scene.scene import Frame, Scene
     from hsistream.tiles import Tile, TileGrid
 
@@ -31,6 +31,8 @@ __all__ = [
     "Execution",
     "Frame",
     "HsistreamError",
+    "IngestOptions",
+    "ReadOptions",
     "RunConfig",
     "RunDirectory",
     "Scene",
@@ -48,11 +50,14 @@ __all__ = [
     "reconstruct",
     "relabel",
     "run",
+    "status",
 ]
 
 _HOME = {
     "Execution": "config",
     "Frame": "scene.scene",
+    "IngestOptions": "scene.ingest",
+    "ReadOptions": "readers.sources",
     "RunConfig": "config",
     "RunDirectory": "runs",
     "Scene": "scene.scene",
@@ -69,6 +74,7 @@ _HOME = {
     "reconstruct": "reconstruction",
     "relabel": "pipeline",
     "run": "pipeline",
+    "status": "pipeline",
 }
 
 

@@ -6,6 +6,7 @@ their content, so that other labels are another run.
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hsistream.stages.divide import options_of
 def classify(
     scene: Scene,
     config: RunConfig,
-    directory: str | Path | None = None,
+    directory: str | PathLike[str] | None = None,
     *,
     execution: Execution = Execution(),
     client: Any = None,
@@ -36,7 +37,7 @@ def classify(
         What to map; frames without a label are mapped, too.
     config : RunConfig
         What is asked, with ``classify.labels``.
-    directory : str or Path, optional
+    directory : str or path-like, optional
         Where the results go; beside the scene by default. A directory of the
         same run is resumed.
     execution, client, notify

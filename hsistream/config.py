@@ -154,7 +154,7 @@ class RunConfig(Section):
         cls,
         method: str | None = None,
         file: str | Path | None = None,
-        settings: Sequence[tuple[str, Any]] = (),
+        settings: Mapping[str, Any] | Sequence[tuple[str, Any]] = (),
     ) -> RunConfig:
         """Put a configuration together: preset, then file, then single settings.
 
@@ -164,8 +164,8 @@ class RunConfig(Section):
             A key of ``PRESETS``; overrides the file's.
         file : str or Path, optional
             A TOML file with the sections of this class.
-        settings : sequence of (str, value)
-            Dotted keys such as ``("cluster.clusters", 6)``, applied last.
+        settings : mapping of str to value, or sequence of (str, value)
+            Dotted keys such as ``{"cluster.clusters": 6}``, applied last.
 
         Returns
         -------
@@ -178,19 +178,20 @@ class RunConfig(Section):
             If a key is unknown, a value is not allowed, or the file cannot be read.
         """
         from_file = _read_toml(Path(file)) if file else {}
+        given = list(settings.items() if isinstance(settings, Mapping) else settings)
         classify = "classify" in from_file or any(
-            key_path(key)[0] == "classify" for key, _ in settings
+            key_path(key)[0] == "classify" for key, _ in given
         )
         known = presets_of(classify)
         usual = next(iter(known))
-        name = dict(settings).get("method") or method or from_file.get("method", usual)
+        name = dict(given).get("method") or method or from_file.get("method", usual)
         if name not in known:
             raise ConfigError(
                 f"--method must be one of {', '.join(known)}, but is {name!r}. "
                 f"See: hsistream methods"
             )
         tree = from_file | {"method": name}
-        for key, value in settings:
+        for key, value in given:
             tree = merged(tree, nested(key_path(key), value))
         return cls.check(tree)
 

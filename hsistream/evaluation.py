@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ TILE_PX = 2048
 
 
 def evaluate(
-    directory: str | Path,
+    directory: str | PathLike[str],
     truth: Mapping[str, NDArray[Any]] | NDArray[Any],
     *,
     frame: str | None = None,
@@ -42,7 +43,7 @@ def evaluate(
 
     Parameters
     ----------
-    directory : str or Path
+    directory : str or path-like
         A finished run.
     truth : mapping of str to (y, x) integer, or (y, x) integer
         Reference labels, 0 = unlabelled; floats count if all are whole numbers, and
@@ -83,7 +84,7 @@ def evaluate(
     return scores
 
 
-def _open(directory: str | Path) -> tuple[RunDirectory, Scene]:
+def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
     """Open a run that has labels, all of them, and its scene."""
     run = RunDirectory(directory)
     manifest = run.manifest()
@@ -113,7 +114,7 @@ def _frame_table(run: RunDirectory, name: str, reference: NDArray[np.integer[Any
     return table
 
 
-def rewrite_report(directory: str | Path) -> RunDirectory:
+def rewrite_report(directory: str | PathLike[str]) -> RunDirectory:
     """Write page and picture of a finished run again, with the scores that it has.
 
     Raises
@@ -139,7 +140,7 @@ def _known_scores(run: RunDirectory) -> dict[str, Any] | None:
     return scores
 
 
-def export_labels(directory: str | Path, folder: str | Path) -> list[Path]:
+def export_labels(directory: str | PathLike[str], folder: str | Path) -> list[Path]:
     """Write the labels of every frame as a Cloud-Optimised GeoTIFF.
 
     Raises

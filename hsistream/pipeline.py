@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from hsistream.version import __version__
 def run(
     scene: Scene,
     config: RunConfig,
-    directory: str | Path,
+    directory: str | PathLike[str],
     *,
     execution: Execution = Execution(),
     client: Any = None,
@@ -44,7 +45,7 @@ def run(
         What to cluster.
     config : RunConfig
         What is asked; together with the scene it determines the result.
-    directory : str or Path
+    directory : str or path-like
         Where the results go. A directory of the same run is resumed.
     execution : Execution
         How to run it.
@@ -86,7 +87,7 @@ def run(
 
 
 def relabel(
-    directory: str | Path,
+    directory: str | PathLike[str],
     clusters: int,
     *,
     execution: Execution = Execution(),
@@ -100,7 +101,7 @@ def relabel(
 
     Parameters
     ----------
-    directory : str or Path
+    directory : str or path-like
         A run; what it lacks of its earlier stages is done first.
     clusters : int
         New number of clusters.
@@ -187,7 +188,7 @@ class StageStatus:
     peak_bytes: int
 
 
-def status(directory: str | Path) -> list[StageStatus]:
+def status(directory: str | PathLike[str]) -> list[StageStatus]:
     """Tell how far a run is, stage by stage.
 
     Raises
@@ -228,7 +229,9 @@ def _joined(execution: Execution, client: Any) -> Execution:
     return execution
 
 
-def _admitted(scene: Scene, config: RunConfig, execution: Execution, directory: str | Path) -> Plan:
+def _admitted(
+    scene: Scene, config: RunConfig, execution: Execution, directory: str | PathLike[str]
+) -> Plan:
     """Plan a run, and refuse one that cannot be done before anything is written."""
     if Path(directory).absolute().is_relative_to(scene.uri):
         raise ConfigError(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def plan(
     scene: Scene,
     config: RunConfig,
     execution: Execution = Execution(),
-    directory: str | Path | None = None,
+    directory: str | PathLike[str] | None = None,
 ) -> Plan:
     """Say what a run will need, without reading a pixel.
 
@@ -114,7 +115,7 @@ def plan(
         What is asked.
     execution : Execution
         How to run it; a tile size that is not given is chosen to fit.
-    directory : str or Path, optional
+    directory : str or path-like, optional
         Where the results go, for the free disk; beside the scene by default.
 
     Returns
@@ -267,7 +268,7 @@ def _plan(
     execution: Execution,
     tile_px: int,
     workers: int,
-    directory: str | Path | None,
+    directory: str | PathLike[str] | None,
 ) -> Plan:
     """Plan with one tile size and number of workers."""
     tile_px = _fitting(tile_px, scene)

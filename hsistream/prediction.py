@@ -7,6 +7,7 @@ asked of the run that has learnt, and which one that was. This is its door.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ UNITS_FACTOR = 50.0
 
 def predict(
     scene: Scene,
-    run: str | Path,
-    directory: str | Path | None = None,
+    run: str | PathLike[str],
+    directory: str | PathLike[str] | None = None,
     *,
     groups: Mapping[str, str] | None = None,
     execution: Execution = Execution(),
@@ -43,9 +44,9 @@ def predict(
     ----------
     scene : Scene
         Frames with the bands of those that the run has learnt from.
-    run : str or Path
+    run : str or path-like
         A finished run; its scene need not be there any more.
-    directory : str or Path, optional
+    directory : str or path-like, optional
         Where the results go: a run directory of its own, beside the scene by
         default. A directory of the same prediction is resumed.
     groups : mapping of str to str, optional
@@ -82,7 +83,7 @@ def predict(
     )
 
 
-def request(scene: Scene, run: str | Path, groups: Mapping[str, str]) -> RunConfig:
+def request(scene: Scene, run: str | PathLike[str], groups: Mapping[str, str]) -> RunConfig:
     """Say what is asked, as a configuration; see :func:`predict`."""
     learnt = RunDirectory(run)
     config = learnt.config()

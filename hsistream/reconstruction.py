@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from hsistream.errors import ConfigError, IncompleteError, SceneError
@@ -22,12 +23,12 @@ SIDE_PX = 32
 DONE = "reconstruct"
 
 
-def reconstruct(directory: str | Path, *, notify: Notify = ignore) -> Path:
+def reconstruct(directory: str | PathLike[str], *, notify: Notify = ignore) -> Path:
     """Draw how noise is added to a square of a scene, and how the network takes it away.
 
     Parameters
     ----------
-    directory : str or Path
+    directory : str or path-like
         A run of a diffusion model of spectra, trained to its end.
     notify : callable
         Receives progress.

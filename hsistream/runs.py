@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,7 +77,7 @@ class RunDirectory:
 
     path: Path
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         object.__setattr__(self, "path", Path(path).absolute())
 
     @property
@@ -225,7 +226,10 @@ class RunDirectory:
                 f"{self.manifest_path} cannot be understood. Delete {self.path} and run again."
             ) from error
 
-    def open(self, layer: str, frame: str) -> xr.DataArray:
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def open(self, layer: str, frame: str | None = None) -> xr.DataArray:
         """Open a result lazily in xarray.
 
         Parameters
@@ -237,8 +241,8 @@ class RunDirectory:
             float16 (latent, y, x), NaN = no data, and those with prototypes the
             index, the prototype of every pixel, uint16, 65535 = no data. Runs with
             superpixels have their ids, int64, -1 = no data.
-        frame : str
-            Name of the frame.
+        frame : str, optional
+            Name of the frame; not needed in a scene of one.
 
         Returns
         -------
@@ -248,7 +252,7 @@ class RunDirectory:
         Raises
         ------
         StoreError
-            If the run has no such result yet.
+            If the run has no such result yet, or no such frame.
         """
         others = {
             LATENTS: self.latents_uri,
@@ -256,9 +260,19 @@ class RunDirectory:
             SUPERPIXELS: self.superpixels_uri,
         }
         uri = others.get(layer, self.labels_uri)
+        names = sorted(entry.name for entry in Path(uri).glob("[!.]*") if entry.is_dir())
+        if names and frame not in (names if len(names) > 1 else [None, *names]):
+            raise StoreError(
+                f"The name of a frame is needed to open {layer}, but {frame!r} is none. "
+                f"{self.path} has {', '.join(names)}."
+            )
         try:
             frames = xr.open_zarr(
-                uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
+                uri,
+                group=frame or "".join(names),
+                consolidated=False,
+                decode_coords="all",
+                zarr_format=3,
             )
             return cast("xr.DataArray", frames[layer])
         except (FileNotFoundError, KeyError) as error:

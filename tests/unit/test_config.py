@@ -62,6 +62,11 @@ def test_a_method_set_as_a_single_setting_brings_its_preset() -> None:
     assert by_setting == RunConfig.make("kmeans", settings=clusters)
 
 
+def test_settings_may_be_a_mapping() -> None:
+    asked = {"cluster.clusters": 3, "views.spectral": ["z"]}
+    assert RunConfig.make(settings=asked) == RunConfig.make(settings=list(asked.items()))
+
+
 def test_the_last_of_two_equal_settings_counts() -> None:
     config = RunConfig.make(settings=[("seed", 1), ("seed", 2)])
     assert config.seed == 2

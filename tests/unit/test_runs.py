@@ -341,16 +341,34 @@ def test_results_open_lazily_with_their_place(tmp_path: Path, scene: Scene) -> N
     np.testing.assert_allclose(margin.values.ravel()[1:], 0.5)
 
 
-@pytest.mark.parametrize(("layer", "frame"), [(LABELS, "other"), ("heights", "frame0")])
+@pytest.mark.parametrize(
+    ("layer", "frame", "then"),
+    [
+        (LABELS, "other", "has frame0, frame1"),
+        (LABELS, None, "has frame0, frame1"),
+        ("heights", "frame0", "hsistream status"),
+    ],
+)
 def test_results_that_are_not_there_are_refused(
-    tmp_path: Path, scene: Scene, layer: str, frame: str
+    tmp_path: Path, scene: Scene, layer: str, frame: str | None, then: str
 ) -> None:
     run = RunDirectory(tmp_path)
     with pytest.raises(StoreError, match="hsistream status"):
         run.open(layer, frame)
     RasterStore.create(run.labels_uri, layers(3), scene.frames, 64)
-    with pytest.raises(StoreError, match="hsistream status"):
+    with pytest.raises(StoreError, match=then):
         run.open(layer, frame)
+
+
+def test_the_only_frame_needs_no_name(tmp_path: Path, scene: Scene) -> None:
+    run = RunDirectory(tmp_path)
+    RasterStore.create(run.labels_uri, layers(3), scene.frames[:1], 64)
+    assert run.open(LABELS).identical(run.open(LABELS, "frame0"))
+
+
+def test_a_run_stands_for_its_path(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert Path(run) == RunDirectory(run).path == tmp_path
 
 
 def test_results_of_a_network_open_lazily_with_their_place(
