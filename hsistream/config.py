@@ -6,7 +6,6 @@ in an Execution may. Both are checked here, once, at the door.
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
+from hsistream.machine import usable_cores
 from hsistream.network_sections import DiffcrnSection, EncoderSection, TrainingSection
 from hsistream.presets import presets_of
 from hsistream.sections import (
@@ -310,13 +310,6 @@ class Execution:
         if self.scheduler.startswith("local:"):
             return int(self.scheduler.removeprefix("local:"))
         return self.threads or usable_cores()
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use; a Mac knows only those that it has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -19,11 +19,11 @@ from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneEr
 from hsistream.files import filing, write_text
 from hsistream.readers.labelled import by_frame
 from hsistream.readers.labels import USUAL_KEY, whole_labels
-from hsistream.report.export import write_geotiff
+from hsistream.report.export import check_replaceable, write_geotiff
 from hsistream.report.palette import palette
 from hsistream.report.scores import Contingency, Matching, Scores, score_table
 from hsistream.runs import LABELS, RunDirectory
-from hsistream.scene.scene import Scene
+from hsistream.scene.scene import Scene, is_scene
 from hsistream.stages import report
 from hsistream.stages.labelling import cluster_pixels
 from hsistream.stores.raster import RasterStore
@@ -93,6 +93,11 @@ def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
             f"A finished run is needed, but {run.path} has no labels yet. See: hsistream status "
             f"{run.path}"
         )
+    if not is_scene(Path(manifest.scene_uri)):
+        raise SceneError(
+            f"The scene of {run.path} is needed, but there is none at {manifest.scene_uri} now. If "
+            f"it was moved: hsistream cluster NEW_PLACE --run {run.path}"
+        )
     scene = Scene.open(manifest.scene_uri)
     if scene.identity != manifest.scene_identity:
         raise ConfigError(
@@ -147,16 +152,18 @@ def export_labels(directory: str | PathLike[str], folder: str | Path) -> list[Pa
     ------
     IncompleteError
         If the run is not finished.
+    StoreError
+        If a file that is no exported map is in the way, or the folder cannot be written.
     """
     run, scene = _open(directory)
+    paths = [Path(folder) / f"{frame.name}.tif" for frame in scene.frames]
+    for path in paths:
+        check_replaceable(path)
     store = RasterStore(run.labels_uri)
     with filing(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
     colours = palette(len(cluster_pixels(run)))
-    written = []
-    for frame in scene.frames:
-        path = Path(folder) / f"{frame.name}.tif"
+    for frame, path in zip(scene.frames, paths, strict=True):
         read = partial(store.read, frame.name, LABELS)
         write_geotiff(path, frame.name, frame.shape, frame.georeference, read, palette=colours)
-        written.append(path)
-    return written
+    return paths

@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsistream.compiled import compiled
 
 BRIGHTNESS = "+brightness"
 """Ending of the names that keep the logarithm of the brightness as one more feature."""
@@ -156,7 +157,7 @@ _CHANGES: Mapping[str, Callable[[Features, NDArray[np.float64]], None]] = Mappin
 )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _brightness(values: Features) -> NDArray[np.float64]:
     """Mean over the bands of absolute values (band, pixel), (pixel,)."""
     bands, pixels = values.shape
@@ -168,7 +169,7 @@ def _brightness(values: Features) -> NDArray[np.float64]:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _standardise(values: Features) -> None:
     """Standardise every spectrum (band, pixel) over its bands.
 
@@ -198,7 +199,7 @@ def _standardise(values: Features) -> None:
                 block[b, p] = (block[b, p] - mean[p]) * scale[p]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _normalise(values: Features) -> None:
     """Divide every spectrum (band, pixel) by its length."""
     bands, pixels = values.shape
@@ -218,7 +219,7 @@ def _normalise(values: Features) -> None:
                 block[b, p] = block[b, p] * scale[p]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _divide_by_hulls(values: Features, order: NDArray[np.intp], place: NDArray[np.float64]) -> None:
     """Divide every spectrum (band, pixel) by its hull; ``place`` are the sorted wavelengths."""
     bands, pixels = values.shape
@@ -240,7 +241,7 @@ def _divide_by_hulls(values: Features, order: NDArray[np.intp], place: NDArray[n
                 values[band, first + p] = ratio[p, i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _find_corners(
     spectrum: NDArray[np.float64], place: NDArray[np.float64], corner: NDArray[np.intp]
 ) -> int:
@@ -269,7 +270,7 @@ def _find_corners(
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _divide_by_hull(
     spectrum: NDArray[np.float64],
     place: NDArray[np.float64],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsistream.compiled import compiled
 
 BLOCK_BYTES = 32 * 2**20
 """Memory for the products of a block of queries with the sample."""
@@ -81,7 +82,7 @@ def nearest_rows(
     return Nearest(rows, np.sqrt(gaps))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def squared_gap(first: Floats, second: Floats) -> float:
     """Sum the squared differences of two points (feature,), in one order on every machine.
 
@@ -99,7 +100,7 @@ def squared_gap(first: Floats, second: Floats) -> float:
     return float((a + b) + (c + d))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def insert(row: int, gap: float, rows: Rows, gaps: Floats) -> None:
     """Put a row at its place among those found (rank,); behind those at the same distance."""
     place = len(gaps) - 1
@@ -116,7 +117,7 @@ def _rounding(block: Floats, largest: float) -> float:
     return float(4 * (block.shape[1] + 4) * np.finfo(float).eps * scale)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _choose(
     near: tuple[Floats, Floats, float],
     points: tuple[Floats, Floats],

@@ -14,7 +14,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from hsistream.config import Execution, RunConfig
-from hsistream.errors import ConfigError
+from hsistream.errors import ConfigError, IncompleteError
 from hsistream.events import Event, Noted, Notify, Progress, StageFinished, Warned, ignore
 from hsistream.files import filing
 from hsistream.planning import Plan, plan, refuse
@@ -197,10 +197,14 @@ def status(directory: str | PathLike[str]) -> list[StageStatus]:
         If there is no run in the directory.
     """
     target = RunDirectory(directory)
-    records = target.manifest().stages
+    config, manifest = target.config(), target.manifest()
     found = []
-    for stage in stream(target.config()):
-        record = records.get(stage.name) if _written(stage, target) else None
+    for stage, mark in zip(
+        stream(config), stage_marks(manifest.scene_identity, config), strict=True
+    ):
+        record = manifest.stages.get(stage.name)
+        if record and (record.fingerprint != mark or not _written(stage, target)):
+            record = None
         tiles = record.tiles if record else len(Ledger(target.ledger(stage.name)).finished())
         found.append(
             StageStatus(
@@ -259,6 +263,7 @@ def _run_stage(stage: Stage, context: Context) -> None:
     release_memory()  # or what the stage before has left counts for this one
     with PeakMemory() as memory:
         stage.run(replace(context, notify=_collecting(context.notify, heard)))
+    _check_done(stage, context)
     elapsed_s = time.monotonic() - started
     tiles = len(Ledger(context.run.ledger(stage.name)).finished())
     done = StageRecord(
@@ -269,6 +274,24 @@ def _run_stage(stage: Stage, context: Context) -> None:
     context.notify(StageFinished(stage.name, elapsed_s))
 
 
+def _check_done(stage: Stage, context: Context) -> None:
+    """Keep nothing of a stage whose scene was replaced meanwhile, or whose files are not whole."""
+    now = Scene.open(context.scene.uri).identity
+    if now != context.scene.identity:
+        context.run.forget(stage.name)
+        raise ConfigError(
+            f"The scene must stay as it is while {context.run.path} is made of it, but "
+            f"{context.scene.uri} was replaced during the stage {stage.name} (identity "
+            f"{context.scene.identity[:8]} before, {now[:8]} now). Make the run anew."
+        )
+    if not _written(stage, context.run):
+        context.run.forget(stage.name)
+        raise IncompleteError(
+            f"The stage {stage.name} has left files that are missing or empty in "
+            f"{context.run.path}. Repeat the same command: it does the stage again."
+        )
+
+
 def _written(stage: Stage, target: RunDirectory) -> bool:
     """Tell whether all that a stage writes is there; a deleted file means it is done again."""
     return all(_is_whole(target.path / name) for name in stage.writes)
@@ -276,7 +299,10 @@ def _written(stage: Stage, target: RunDirectory) -> bool:
 
 def _is_whole(path: Path) -> bool:
     """Tell whether a result is there, and of a store every file."""
-    return RasterStore(str(path)).complete if path.suffix == ".zarr" else path.exists()
+    if path.suffix == ".zarr":
+        return RasterStore(str(path)).complete
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return bool(files) and all(each.is_file() and each.stat().st_size for each in files)
 
 
 def _collecting(notify: Notify, heard: list[str]) -> Notify:

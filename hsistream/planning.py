@@ -13,8 +13,9 @@ from typing import Any
 from hsistream.classifiers import NETWORKS, load_classifier
 from hsistream.config import GIB, Execution, RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
+from hsistream.machine import usable_bytes
 from hsistream.methods import choose_device, load_method
-from hsistream.runtime.memory import own_bytes, usable_bytes
+from hsistream.runtime.memory import own_bytes
 from hsistream.scene.scene import Scene
 from hsistream.stages import statistics
 from hsistream.stages.table import stream

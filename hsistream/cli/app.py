@@ -38,7 +38,7 @@ from hsistream.cli.arguments import (
     TilePx,
 )
 from hsistream.cli.classify import classify
-from hsistream.cli.process import settle
+from hsistream.cli.process import open_outputs, settle
 from hsistream.cli.reconstruct import reconstruct
 from hsistream.cli.reporting import print_version, reporting
 from hsistream.errors import MemoryBudgetError, ResourceError, SceneError
@@ -408,5 +408,6 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
+    open_outputs()
     settle()
     app()

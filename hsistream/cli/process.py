@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from contextlib import suppress
 
 M_ARENA_MAX = -8
 """The option of the C library's ``mallopt`` that bounds its heaps."""
+
+
+def open_outputs() -> None:
+    """Write to nowhere where the output or the messages were closed by whoever calls."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 (for as long as the process)
 
 
 def settle() -> None:

@@ -43,7 +43,8 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except OSError as error:
-            _fail(str(file_error(error.filename or "A file", error)), 1)
+            known = file_error(error.filename or "the output", error)
+            _fail(str(known), known.exit_code)
         except Exception as error:
             if logging.getLogger("hsistream").isEnabledFor(logging.DEBUG):
                 traceback.print_exc()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hsistream.compiled import compiled
 
-@njit(cache=True, nogil=True)
+
+@compiled()
 def edge_step(
     scores: NDArray[np.float32], valid: NDArray[np.bool_], inverse: float, out: NDArray[np.float32]
 ) -> None:
@@ -65,7 +66,7 @@ def edge_step(
                 target[x] = moved * total[x]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def blur(
     scores: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
@@ -100,7 +101,7 @@ def blur(
                 target[x] = near + w3 * (line[x + 1] + line[x + 7]) + w4 * (line[x] + line[x + 8])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def best_rows(
     affinity: NDArray[np.float32], starts: NDArray[np.int64], out: NDArray[np.unsignedinteger]
 ) -> None:
@@ -128,7 +129,7 @@ def best_rows(
             out[j, p] = winner[p]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_pairs(
     codes: NDArray[np.unsignedinteger], starts: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
@@ -156,7 +157,7 @@ def count_pairs(
                 landmark[j] = starts[j] + codes[j, p]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def nearest_two(
     codes: NDArray[np.unsignedinteger],
     starts: NDArray[np.int64],

@@ -6,9 +6,9 @@ They release the interpreter lock.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hsistream.compiled import compiled
 from hsistream.neighbours import insert, squared_gap
 
 Floats = NDArray[np.float64]
@@ -18,7 +18,7 @@ BLOCK = 512
 """Nodes whose distances are summed up side by side, so that they stay in the nearest cache."""
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def group_margins(
     values: NDArray[np.float32], starts: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
@@ -44,7 +44,7 @@ def group_margins(
         out[c] = best[c] - second[c]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def window_nearest(
     features: Floats,
     keys: Rows,
@@ -79,7 +79,7 @@ def window_nearest(
         out[node, 1:] = rows
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def count_links(listed: NDArray[np.int32], degree: Rows) -> None:
     """Count the links of every node (node,): its list (node, rank), and lists with it alone."""
     for node in range(len(listed)):
@@ -89,7 +89,7 @@ def count_links(listed: NDArray[np.int32], degree: Rows) -> None:
                 degree[other] += not _holds(listed[other], node)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def write_links(listed: NDArray[np.int32], starts: Rows, ends: NDArray[np.int32]) -> Rows:
     """Write the ends of all links from ``starts`` (node + 1,) on, and give how many are distinct.
 
@@ -116,7 +116,7 @@ def write_links(listed: NDArray[np.int32], starts: Rows, ends: NDArray[np.int32]
     return kept
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _holds(row: NDArray[np.integer], value: int) -> bool:
     """Tell whether a row holds a value."""
     for each in row:  # noqa: SIM110  # any() over a generator is not compiled
@@ -125,7 +125,7 @@ def _holds(row: NDArray[np.integer], value: int) -> bool:
     return False
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def denser_nodes(places: Floats, order: Rows, asked: Rows, gaps: Floats, donors: Rows) -> None:
     """Write for nodes the nearest denser one and its squared distance, (node,) each.
 
@@ -160,7 +160,7 @@ def denser_nodes(places: Floats, order: Rows, asked: Rows, gaps: Floats, donors:
     gaps[order[0]] = farthest
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def spread_labels(order: Rows, donors: Rows, labels: Rows) -> None:
     """Give every node without a label (-1) that of its donor, from the densest node down."""
     for node in order:
@@ -168,7 +168,7 @@ def spread_labels(order: Rows, donors: Rows, labels: Rows) -> None:
             labels[node] = labels[donors[node]]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def ward_joins(places: Floats, masses: Floats, firsts: Rows, seconds: Rows, costs: Floats) -> None:
     """Write which points Ward's criterion joins, (join,), along chains of nearest neighbours.
 
@@ -219,7 +219,7 @@ def ward_joins(places: Floats, masses: Floats, firsts: Rows, seconds: Rows, cost
         left -= 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _join_cost(places: Floats, masses: Floats, first: int, second: int) -> float:
     """Tell by how much the sum of squares within groups grows if two are joined."""
     gap = 0.0
@@ -229,7 +229,7 @@ def _join_cost(places: Floats, masses: Floats, first: int, second: int) -> float
     return cost
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def add_shares(
     landmarks: NDArray[np.int32],
     weights: NDArray[np.floating],
@@ -245,7 +245,7 @@ def add_shares(
                 total[own, column] += weight * values[node, column]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def step_of_walk(
     links: tuple[NDArray[np.int32], NDArray[np.int32]],
     scale: NDArray[np.floating],
@@ -271,7 +271,7 @@ def step_of_walk(
             own[column] *= scale[node]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def add_bridge(
     shares: tuple[NDArray[np.int32], NDArray[np.floating]],
     factors: tuple[NDArray[np.floating], float, float],

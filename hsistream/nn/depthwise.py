@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as fn
+
+from hsistream.compiled import compiled
 
 
 def is_fast_for(values: Tensor) -> bool:
@@ -124,7 +125,7 @@ def _weight_gradient(large: Tensor, small: Tensor, weight: Tensor, stride: int, 
     return torch.from_numpy(found)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _correlate(
     seen: NDArray[np.float32], made: NDArray[np.float32], stride: int, found: NDArray[np.float32]
 ) -> None:

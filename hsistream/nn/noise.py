@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsistream.compiled import compiled
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
@@ -26,7 +27,7 @@ RESOLUTION = 2.0**-32
 """Step between two uniform numbers, which are made of 32 bits each."""
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def mix(word: np.uint64) -> np.uint64:
     """Mix the 64 bits of a word: the last step of SplitMix64."""
     word ^= word >> FIRST_SHIFT
@@ -37,7 +38,7 @@ def mix(word: np.uint64) -> np.uint64:
     return word
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def absorb(word: np.uint64, value: np.uint64) -> np.uint64:
     """Mix a value into a word."""
     return mix((word ^ value) + GOLDEN)
@@ -113,7 +114,7 @@ def _word(value: int) -> np.uint64:
     return np.uint64(value % 2**64)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _draw(noise: NDArray[np.float32], start: np.uint64, top: int, left: int) -> None:
     """Draw a window (band, y, x) of the field that begins with a word."""
     bands, height, width = noise.shape

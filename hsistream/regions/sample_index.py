@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from hsistream.compiled import compiled
 from hsistream.neighbours import insert, nearest_rows, squared_gap
 
 ROWS_PER_GROUP = 160
@@ -76,7 +76,7 @@ def _centres(points: Floats) -> Floats:
     return np.asarray(np.unique(model.cluster_centers_, axis=0))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _search(queries: Floats, index: tuple[Floats, Rows, Floats, Floats], gaps: Floats) -> None:
     """Write the squared distances of the nearest rows of every query, (query, rank)."""
     points, starts, centres, radii = index

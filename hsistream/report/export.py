@@ -27,6 +27,8 @@ BLOCK_PX = 512
 """Tiles inside the file."""
 READ_PX = 4 * BLOCK_PX
 """Windows that are read at a time."""
+WRITER = {"TIFFTAG_SOFTWARE": "hsistream"}
+"""The tag by which an own map is known, which may be replaced."""
 COPY_OPTIONS = {
     "driver": "COG",
     "compress": "deflate",
@@ -86,6 +88,32 @@ def write_geotiff(
             plain.unlink(missing_ok=True)
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse to write where a file lies that is no exported map: a frame has the name of its image.
+
+    Raises
+    ------
+    StoreError
+        If there is one.
+    """
+    if path.exists() and not _is_own(path):
+        raise StoreError(
+            f"A place for a map is needed, but {path} is a file that was not exported. Choose "
+            f"another folder, or move the file away."
+        )
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a file is an exported map."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path) as file:
+                return bool(WRITER.items() <= file.tags().items())
+        except (RasterioError, CPLE_BaseError):
+            return False
+
+
 def _fill(
     file: Any,
     read: Callable[[Window], NDArray[np.uint16]],
@@ -93,6 +121,7 @@ def _fill(
     palette: NDArray[np.uint8],
 ) -> None:
     """Write an open file window by window."""
+    file.update_tags(**WRITER)
     file.set_band_description(1, frame_name)
     file.write_colormap(1, {label: tuple(rgb) for label, rgb in enumerate(palette.tolist())})
     for tile in TileGrid(file.shape, READ_PX):

@@ -8,34 +8,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import _lru_cache_wrapper, lru_cache, wraps
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import psutil
 
 INTERVAL_S = 0.05
-
-
-def usable_bytes(
-    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Memory of the machine, or of the container or job that this process is in, bytes.
-
-    Linux says the limits of a control group and of all around it, in two ways: version 2 has
-    one tree, version 1 one for memory.
-    """
-    limits = [int(psutil.virtual_memory().total)]
-    with suppress(OSError):
-        for line in own.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers in ("", "memory"):
-                name = "memory.limit_in_bytes" if controllers else "memory.max"
-                inner = groups / controllers / path.strip("/")
-                for folder in (inner, *inner.parents):
-                    with suppress(OSError, ValueError):  # there is none, or it is "max"
-                        limits.append(int((folder / name).read_text()))
-    return min(limits)
 
 
 def own_bytes() -> int:

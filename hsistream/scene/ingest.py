@@ -93,24 +93,38 @@ def ingest(
     _check_not_read(sources, target)
     layout = _common_layout([source.header for source in sources])
     _check_target(target, options.overwrite)
-    partial = target.with_name(f".{target.name}.partial")
+    partial, old = (target.with_name(f".{target.name}.{end}") for end in ("partial", "old"))
     lock = target.with_name(f".{target.name}.lock")
     busy = f"Another command is writing {target}. Wait until it has ended, or choose another name."
     with locked(lock, busy):
         shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not target.exists():
+            old.rename(target)  # a kill came between two renames
         try:
             _write_scene(sources, str(partial), layout, options, notify)
             with filing(target):
                 _check_target(target, options.overwrite)
-                if target.exists():
-                    shutil.rmtree(target)
-                partial.rename(target)
+                _replace(target, partial, old)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         finally:
             lock.unlink(missing_ok=True)
     return Scene.open(target)
+
+
+def _replace(target: Path, partial: Path, old: Path) -> None:
+    """Put a finished store in its place; at every moment it or the old one is whole."""
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    try:
+        partial.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_not_read(sources: Sequence[Source], target: Path) -> None:

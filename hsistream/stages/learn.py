@@ -6,6 +6,7 @@ interrupted run goes on behind the last of them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from hsistream.stores.tables import Table, read_table, write_table
 
 TABLE = "learning"
 
+CHECKSUM = "checksum"
 MAP = "map"
 """Name of what is learnt for the map; those of splits are numbers."""
 
@@ -129,8 +131,9 @@ def _learnt(name: str, lesson: Lesson, settings: ClassifySection, context: Conte
         LOSSES: judge.fitted.losses,
         MARK: mark,
     }
+    arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
     with replacing(path) as partial:
-        partial.write_bytes(save({key: np.ascontiguousarray(a) for key, a in arrays.items()}))
+        partial.write_bytes(save({**arrays, CHECKSUM: _checksum(arrays)}))
     return judge
 
 
@@ -165,12 +168,28 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     with filing(path):
         text = path.read_bytes()
     try:
-        return dict(load(text))
+        arrays = dict(load(text))
     except SafetensorError as error:
-        raise DamagedError(
-            f"{path} cannot be understood. Delete it and run the same command again: what was in "
-            f"it is made again."
-        ) from error
+        raise _damaged(path) from error
+    if not np.array_equal(arrays.pop(CHECKSUM, np.empty(0)), _checksum(arrays)):
+        raise _damaged(path)
+    return arrays
+
+
+def _damaged(path: Path) -> DamagedError:
+    """Say that a classifier cannot be read."""
+    return DamagedError(
+        f"{path} fails its checksum or cannot be understood. Delete it and run the same command "
+        f"again: what was in it is made again."
+    )
+
+
+def _checksum(arrays: Table) -> NDArray[np.uint8]:
+    """Sum up arrays and their names: the format itself checks nothing."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        digest.update(name.encode() + arrays[name].tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _path(run: RunDirectory, name: str) -> Path:

@@ -338,10 +338,10 @@ CLASSIFY = (
     ),
     Stage(
         name="learn",
-        version=3,
+        version=4,
         needs=("gather",),
         sections=(),
-        writes=("classifiers", "learning.npz"),
+        writes=("classifiers/map.safetensors", "learning.npz"),
         run=learn.run,
         estimate=learn.estimate,
     ),

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +66,8 @@ class RasterStore:
         """Create the store with shards of one tile, replacing what is there."""
         with arrays.translated(uri):
             shutil.rmtree(uri, ignore_errors=True)
-            root = arrays.create_group(uri, {"tile_px": tile_px})
+            names = [f"{frame.name}/{layer.name}" for frame in frames for layer in layers]
+            root = arrays.create_group(uri, {"tile_px": tile_px, "layers": names})
             for frame in frames:
                 group = root.create_group(frame.name)
                 arrays.write_georeference(group, frame.georeference, frame.shape)
@@ -140,10 +141,9 @@ class RasterStore:
         if not self.exists:
             return False
         try:
-            frames = dict(arrays.open_group(self.uri).groups())
-            found = [(name, *array) for name, frame in frames.items() for array in frame.arrays()]
-            layers = [f"{name}/{layer}" for name, layer, array in found if array.ndim > 1]
-            return not any(arrays.missing_shards(self.uri, layer) for layer in layers)
+            with arrays.translated(self.uri):
+                layers = list(cast("list[str]", arrays.open_group(self.uri).attrs["layers"]))
+                return not any(arrays.missing_shards(self.uri, layer) for layer in layers)
         except (DamagedError, StoreError):
             return False
 

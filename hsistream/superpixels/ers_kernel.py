@@ -11,8 +11,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsistream.compiled import compiled
 
 CYCLE = -math.inf
 """Gain of an edge whose ends are in one superpixel already."""
@@ -48,13 +49,13 @@ class Queue(NamedTuple):
     """(edge,): edges of the open bucket, the best one in front."""
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def entropy(share: float) -> float:
     """Give f(x) = x log2 x, 0 where x is 0 or was rounded below."""
     return share * math.log2(share) if share > 0.0 else 0.0
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def weigh(
     image: NDArray[np.generic],
     valid: NDArray[np.bool_],
@@ -85,7 +86,7 @@ def weigh(
     return 2.0 * total
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def begin(forest: Forest, valid: NDArray[np.bool_], total: float) -> float:
     """Scale weights, fill the loops, and write each gain in entropy; return the largest one."""
     edges, loops = forest.edges, forest.loops
@@ -114,14 +115,14 @@ def begin(forest: Forest, valid: NDArray[np.bool_], total: float) -> float:
     return largest
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def ends(edge: int, steps: NDArray[np.int64]) -> tuple[int, int]:
     """Find the two pixels of an edge; shifts, as a division by 2 or 4 would be slow here."""
     u = edge >> (len(steps) // 2)
     return u, u + int(steps[edge & (len(steps) - 1)])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def entropy_gain(weight: float, loops: tuple[float, float], both: float) -> float:
     """Give by how much the entropy rate grows if an edge is taken, ``both`` being f of its loops.
 
@@ -132,13 +133,13 @@ def entropy_gain(weight: float, loops: tuple[float, float], both: float) -> floa
     return both - left - right - 2.0 * entropy(weight)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def balance_gain(parts: NDArray[np.float64], first: int, second: int) -> float:
     """Give by how much the balance grows if superpixels of these sizes become one."""
     return float(1.0 - parts[first + second] + parts[first] + parts[second])
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def root(parent: NDArray[np.int32], pixel: int) -> int:
     """Find the root of a pixel, and halve the way to it."""
     above = int(parent[pixel])
@@ -152,7 +153,7 @@ def root(parent: NDArray[np.int32], pixel: int) -> int:
     return pixel
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def facts_of(forest: Forest, edge: int) -> tuple[float, float, float, float, float]:
     """Look up what the gain of an edge depends on; its weight is -1 if its ends are joined."""
     u, v = ends(edge, forest.steps)
@@ -164,14 +165,14 @@ def facts_of(forest: Forest, edge: int) -> tuple[float, float, float, float, flo
     return weight, loops[u, 0], loops[v, 0], loops[u, 1] + loops[v, 1], balance
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def gain_of(facts: tuple[float, float, float, float, float], beta: float) -> float:
     """Compute the gain of an edge from its facts."""
     weight, left, right, both, balance = facts
     return entropy_gain(weight, (left, right), both) + beta * balance
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def join(forest: Forest, edge: int) -> None:
     """Take an edge: take its weight from two loops, and make one superpixel of two."""
     u, v = ends(edge, forest.steps)
@@ -185,14 +186,14 @@ def join(forest: Forest, edge: int) -> None:
     forest.parent[small] = large
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def bucket_of(gain: float, best: float, scale: float, last: int) -> int:
     """Find the bucket of a gain: from 0 at the best first gain down to the last, which is open."""
     place = (best - gain) * scale
     return last if place >= last else int(place)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def grow(
     forest: Forest, queue: Queue, beta: float, scale: float, taken: NDArray[np.int32]
 ) -> tuple[int, float]:
@@ -235,7 +236,7 @@ def grow(
     return merges, total
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def fill(forest: Forest, queue: Queue, beta: float, scale: float) -> float:
     """Add the balance to all first gains and put every edge in its bucket; return the best gain."""
     edges, last = forest.edges, len(queue.first) - 1
@@ -254,7 +255,7 @@ def fill(forest: Forest, queue: Queue, beta: float, scale: float) -> float:
     return best
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def open_bucket(
     forest: Forest, queue: Queue, bucket: int, beta: float, measure: tuple[float, float]
 ) -> int:
@@ -285,7 +286,7 @@ def open_bucket(
     return size
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def look_up(
     forest: Forest,
     following: NDArray[np.int32],
@@ -306,7 +307,7 @@ def look_up(
     return edge, listed
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def drop_top(heap: NDArray[np.int32], keys: NDArray[np.float64], size: int) -> int:
     """Remove the best edge from a heap; return its new size."""
     heap[0] = heap[size - 1]
@@ -314,7 +315,7 @@ def drop_top(heap: NDArray[np.int32], keys: NDArray[np.float64], size: int) -> i
     return size - 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def sift_down(heap: NDArray[np.int32], keys: NDArray[np.float64], place: int, size: int) -> None:
     """Let the edge at a place sink below all that come before it."""
     edge = heap[place]
@@ -333,13 +334,13 @@ def sift_down(heap: NDArray[np.int32], keys: NDArray[np.float64], place: int, si
         heap[place] = edge
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def comes_before(edge: int, other: int, keys: NDArray[np.float64]) -> bool:
     """Tell whether an edge has the larger gain, or the same and the smaller number."""
     return keys[edge] > keys[other] or (keys[edge] == keys[other] and edge < other)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def number(parent: NDArray[np.int32], valid: NDArray[np.bool_], out: NDArray[np.int32]) -> int:
     """Write superpixels in the order of their first pixels, -1 where not valid; return how many."""
     out[:] = -1

@@ -339,6 +339,23 @@ def test_a_damaged_classifier_is_found(classified: Classified, scene: Scene, lab
         classify(scene, asked(labels), run.path, execution=EXECUTION)
 
 
+def test_a_flipped_bit_of_a_classifier_is_found_and_it_is_learnt_again(
+    classified: Classified, scene: Scene, labels: Path, mapped: RunDirectory
+) -> None:
+    run = classified()
+    shutil.rmtree(run.labels_uri)
+    path = run.classifiers_path / "map.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 64
+    path.write_bytes(content)
+    release_memory()
+    with pytest.raises(DamagedError, match=r"map\.safetensors fails its checksum.*Delete it"):
+        classify(scene, asked(labels), run.path, execution=EXECUTION)
+    path.unlink()
+    again = classify(scene, asked(labels), run.path, execution=EXECUTION)
+    assert pixel_bytes(again, scene) == pixel_bytes(mapped, scene)
+
+
 def forget(run: RunDirectory, *stages: str) -> None:
     """Take stages for not done."""
     facts = json.loads(run.manifest_path.read_text())

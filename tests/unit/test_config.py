@@ -454,14 +454,6 @@ def test_workers_are_those_of_the_scheduler_or_the_threads_or_the_cores() -> Non
     assert Execution().workers == len(os.sched_getaffinity(0))
 
 
-def test_a_machine_that_tells_no_affinity_has_all_its_cores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity")
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert Execution().workers == 7
-
-
 @pytest.mark.parametrize("method", sorted(set(PRESETS) - {"kmeans"}))
 def test_a_configuration_made_directly_is_that_of_its_preset(method: str) -> None:
     made = RunConfig.check(RunConfig(method=method, seed=3).model_dump())

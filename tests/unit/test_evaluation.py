@@ -165,3 +165,24 @@ def test_exported_labels_are_georeferenced_and_equal(
         valid = labels != NO_LABEL
         np.testing.assert_array_equal(found[valid], labels[valid])
         assert (found[~valid] == nodata).all()
+
+
+def test_an_export_replaces_maps_and_nothing_else(finished: RunDirectory, tmp_path: Path) -> None:
+    first, second = export_labels(finished, tmp_path)
+    before = first.read_bytes()
+    assert export_labels(finished, tmp_path) == [first, second]
+    first.unlink()
+    second.write_bytes(b"an image that has the name of its frame")
+    with pytest.raises(StoreError, match=r"frame1\.tif is a file that was not exported"):
+        export_labels(finished, tmp_path)
+    assert second.read_bytes() == b"an image that has the name of its frame"
+    assert not first.exists()
+    second.unlink()
+    assert export_labels(finished, tmp_path)[0].read_bytes() == before
+
+
+def test_a_scene_that_was_moved_is_asked_for(own_run: RunDirectory) -> None:
+    facts = json.loads(own_run.manifest_path.read_text())
+    own_run.manifest_path.write_text(json.dumps({**facts, "scene_uri": "/gone.zarr"}))
+    with pytest.raises(SceneError, match=r"none at /gone\.zarr now\. If it was moved: hsistream"):
+        rewrite_report(own_run)

@@ -12,7 +12,14 @@ import pytest
 
 from hsistream import planning
 from hsistream.config import Execution, RunConfig
-from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError, StoreError
+from hsistream.errors import (
+    ConfigError,
+    IncompleteError,
+    MemoryBudgetError,
+    ResourceError,
+    SceneError,
+    StoreError,
+)
 from hsistream.events import Event, Progress, StageFinished, StageStarted, Warned
 from hsistream.pipeline import default_directory, fingerprints, relabel, run, status
 from hsistream.planning import plan, refuse
@@ -633,3 +640,60 @@ def test_warnings_of_another_number_of_clusters_are_forgotten(own_run: RunDirect
     assert any("9 clusters" in warning for warning in own_run.manifest().warnings)
     relabel(own_run.path, 3, execution=Execution(tile_px=32))
     assert not any("9 clusters" in warning for warning in own_run.manifest().warnings)
+
+
+# --- what happens to a run meanwhile -------------------------------------------------------
+
+
+def during(stage: str, event: Event) -> bool:
+    return isinstance(event, Progress) and event.stage == stage
+
+
+def test_a_scene_that_is_replaced_meanwhile_is_found(scene: Scene, tmp_path: Path) -> None:
+    own = Scene.open(shutil.copytree(scene.uri, tmp_path / "scene.zarr"))
+    header = Path(own.uri) / "zarr.json"
+    before = header.read_text()
+
+    def replaced(event: Event) -> None:
+        if during("count", event):
+            header.write_text(before.replace(own.identity, "f" * len(own.identity)))
+
+    execution = Execution(tile_px=32)
+    with pytest.raises(ConfigError, match=r"was replaced during the stage count"):
+        run(own, config_with(), tmp_path / "run", execution=execution, notify=replaced)
+    stages = {stage.stage: stage for stage in status(tmp_path / "run")}
+    assert stages["codebooks"].done
+    assert not stages["count"].done
+    assert not stages["count"].finished_tiles
+    header.write_text(before)
+    again = run(own, config_with(), tmp_path / "run", execution=execution)
+    whole = run(scene, config_with(), tmp_path / "whole", execution=execution)
+    assert bytes_of(again, "labels.zarr") == bytes_of(whole, "labels.zarr")
+
+
+def test_labels_that_vanish_meanwhile_are_made_again(scene: Scene, tmp_path: Path) -> None:
+    lost = tmp_path / "run" / "labels.zarr" / "frame0" / "labels" / "c" / "0" / "0"
+
+    def emptied(event: Event) -> None:
+        if during("label", event) and lost.exists():
+            lost.write_bytes(b"")
+
+    execution = Execution(tile_px=32, threads=1)
+    with pytest.raises(IncompleteError, match="stage label has left files that are missing"):
+        run(scene, config_with(), tmp_path / "run", execution=execution, notify=emptied)
+    run(scene, config_with(), tmp_path / "run", execution=execution)
+    assert all(stage.done for stage in status(tmp_path / "run"))
+
+
+def test_a_stage_of_another_version_is_not_done(finished: RunDirectory, tmp_path: Path) -> None:
+    own = RunDirectory(shutil.copytree(finished.path, tmp_path / "run"))
+    manifest = own.manifest()
+    count = replace(manifest.stages["count"], fingerprint="of another version")
+    own.save(replace(manifest, stages={**manifest.stages, "count": count}))
+    assert [stage.stage for stage in status(own) if not stage.done] == ["count"]
+
+
+def test_an_emptied_folder_or_file_of_a_stage_is_done_again(own_run: RunDirectory) -> None:
+    assert all(stage.done for stage in status(own_run))
+    own_run.table("training").write_bytes(b"")
+    assert [stage.stage for stage in status(own_run) if not stage.done] == ["train"]

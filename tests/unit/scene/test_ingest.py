@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -598,3 +599,44 @@ def test_a_scene_can_be_moved(tmp_path: Path) -> None:
     moved = Scene.open(tmp_path / "moved.zarr")
     assert moved.identity == scene.identity
     np.testing.assert_array_equal(spectra_of(moved), cube())
+
+
+def test_a_scene_that_cannot_be_replaced_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ingest([array_source(cube())], tmp_path / "s.zarr")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(StoreError, match="must be writable"):
+        ingest([array_source(cube(1))], tmp_path / "s.zarr", IngestOptions(overwrite=True))
+    monkeypatch.undo()
+    assert Scene.open(tmp_path / "s.zarr") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_what_cannot_be_deleted_of_an_old_scene_does_not_cost_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest([array_source(cube())], tmp_path / "s.zarr")
+    monkeypatch.setattr(shutil, "rmtree", lambda *asked, **options: None)
+    scene = ingest([array_source(cube(1))], tmp_path / "s.zarr", IngestOptions(overwrite=True))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(spectra_of(scene), cube(1))
+    third = ingest([array_source(cube(2))], tmp_path / "s.zarr", IngestOptions(overwrite=True))
+    np.testing.assert_array_equal(spectra_of(third), cube(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_a_scene_that_a_killed_replacement_put_aside_comes_back(tmp_path: Path) -> None:
+    before = ingest([array_source(cube())], tmp_path / "s.zarr")
+    (tmp_path / "s.zarr").rename(tmp_path / ".s.zarr.old")
+    with pytest.raises(SceneError, match="--overwrite"):
+        ingest([array_source(cube(1))], tmp_path / "s.zarr")
+    assert Scene.open(tmp_path / "s.zarr") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]

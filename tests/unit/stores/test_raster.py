@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,35 @@ def test_a_layer_that_lacks_a_file_is_not_complete(tmp_path: Path) -> None:
     (Path(store.uri) / "a" / "labels" / "c" / "1" / "2").unlink()
     with pytest.raises(DamagedError, match=r"a/labels lacks 1 .*c/1/2"):
         store.check_complete(frames, "labels")
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> RasterStore:
+    frames = [frame((50, 70)), frame((3, 5), "b")]
+    store = RasterStore.create(str(tmp_path / "raster.zarr"), [LABELS], frames, 32)
+    for each in frames:
+        for tile in TileGrid(each.shape, 32):
+            store.write(each.name, "labels", tile.core, np.zeros(size(tile.core), np.uint16))
+    return store
+
+
+def test_a_store_with_all_its_files_is_complete(filled: RasterStore) -> None:
+    assert filled.complete
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "a", "a/labels", "b/labels/c"])
+def test_a_store_that_lacks_a_frame_or_a_layer_is_not_complete(
+    filled: RasterStore, name: str
+) -> None:
+    path = Path(filled.uri) / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert not filled.complete
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "a/zarr.json", "a/labels/zarr.json"])
+@pytest.mark.parametrize("text", [b"", b"{}", b"\xff\xfe"])
+def test_a_store_with_a_damaged_header_is_not_complete(
+    filled: RasterStore, name: str, text: bytes
+) -> None:
+    (Path(filled.uri) / name).write_bytes(text)
+    assert not filled.complete
