@@ -26,6 +26,7 @@ from hsistream.runs import LABELS, RunDirectory
 from hsistream.scene.scene import Scene, is_scene
 from hsistream.stages import report
 from hsistream.stages.labelling import cluster_pixels
+from hsistream.stages.table import stream
 from hsistream.stores.raster import RasterStore
 from hsistream.tiles import TileGrid
 
@@ -88,10 +89,11 @@ def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
     """Open a run that has labels, all of them, and its scene."""
     run = RunDirectory(directory)
     manifest = run.manifest()
-    if "label" not in manifest.stages:
+    needed = [stage.name for stage in stream(run.config()) if stage.name != "report"]
+    if missing := [name for name in needed if name not in manifest.stages]:
         raise IncompleteError(
-            f"A finished run is needed, but {run.path} has no labels yet. See: hsistream status "
-            f"{run.path}"
+            f"A finished run is needed, but the stage {missing[0]} of {run.path} is not done. See: "
+            f"hsistream status {run.path}"
         )
     if not is_scene(Path(manifest.scene_uri)):
         raise SceneError(

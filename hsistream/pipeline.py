@@ -298,11 +298,10 @@ def _written(stage: Stage, target: RunDirectory) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Tell whether a result is there, and of a store every file."""
+    """Tell whether a result is there, of a store every file, and of a folder any."""
     if path.suffix == ".zarr":
         return RasterStore(str(path)).complete
-    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
-    return bool(files) and all(each.is_file() and each.stat().st_size for each in files)
+    return path.is_file() or any(each.is_file() for each in path.rglob("*"))
 
 
 def _collecting(notify: Notify, heard: list[str]) -> Notify:

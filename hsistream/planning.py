@@ -23,8 +23,8 @@ from hsistream.stages.table import stream
 TILES_PX = (1024, 512, 256, 128)
 """Tile sizes that are tried, largest first, where the user names none."""
 
-LATE_BYTES = 160 * 2**20
-"""Memory that libraries take after the plan: compiled kernels, codecs, plots."""
+LATE_BYTES = 248 * 2**20
+"""Memory that libraries take after the plan: late imports, compiled kernels, codecs, plots."""
 
 NETWORK_BYTES = 192 * 2**20
 """Memory that the network library takes on top once it has worked."""

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
-
-import xarray as xr
+from typing import TYPE_CHECKING, Any, cast
 
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, StoreError
 from hsistream.files import filing, locked, partial_of, write_text
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FORMAT = 2
 LOCK = "lock"
@@ -254,6 +255,8 @@ class RunDirectory:
         StoreError
             If the run has no such result yet, or no such frame.
         """
+        import xarray as xr
+
         others = {
             LATENTS: self.latents_uri,
             INDEX: self.index_uri,

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from hsistream.consensus.kernels import best_rows
@@ -63,6 +61,8 @@ def fit_codebook(
     -----
     One thread: with several, sums depend on their order.
     """
+    from sklearn.cluster import KMeans
+
     size = min(centroids, len(values))
     state = np.random.SeedSequence(seed).generate_state(1)[0]
     model = KMeans(size, n_init=starts, max_iter=ITERATIONS, tol=TOLERANCE, random_state=int(state))
@@ -79,6 +79,8 @@ def few_kinds_allowed() -> Iterator[None]:
     Filters of warnings are shared by threads: one that fits codebooks on
     several threads enters this before it starts them.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield

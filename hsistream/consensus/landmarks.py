@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from hsistream.consensus.codebooks import few_kinds_allowed
@@ -159,6 +158,8 @@ def find_centres(
         What :func:`label_pixels` needs, and nothing that grows with the scene.
     """
     places = unit_rows(pixel_coordinates(codes, starts, coordinates))
+    from sklearn.cluster import KMeans
+
     size = min(clusters, len(np.unique(places.round(9), axis=0)))
     state = np.random.SeedSequence(seed).generate_state(1)[0]
     with threadpool_limits(1), few_kinds_allowed():

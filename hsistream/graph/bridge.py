@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from hsistream.graph.affinity import Places
@@ -124,6 +123,8 @@ def choose_landmarks(
     kinds, first = np.unique(chosen, axis=0, return_index=True)
     if len(kinds) <= count:
         return np.asarray(kinds)
+    from sklearn.cluster import KMeans
+
     # the first by their keys, so that other nodes elsewhere change little of the start
     model = KMeans(count, init=chosen[np.sort(first)[:count]], n_init=1, max_iter=ROUNDS)
     with threadpool_limits(1):

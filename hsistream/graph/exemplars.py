@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from hsistream.graph.bridge import node_keys
@@ -84,6 +83,8 @@ def nearest_exemplars(places: Floats, exemplars: Floats, threads: int = 1) -> La
 
 def nearest_centres(found: Exemplars, clusters: int, tries: int, seed: int) -> Labels:
     """Divide exemplars (exemplar,) by k-means, weighted by their masses."""
+    from sklearn.cluster import KMeans
+
     if not found.places.any():  # one node, or a walk that has settled everywhere
         return np.zeros(len(found.places), np.int64)
     kinds = np.unique((found.places / np.abs(found.places).max()).round(9), axis=0)
@@ -97,6 +98,8 @@ def nearest_centres(found: Exemplars, clusters: int, tries: int, seed: int) -> L
 
 def _means(sample: Floats) -> Floats:
     """Find the means of k-means on a sample, from its first places on."""
+    from sklearn.cluster import KMeans
+
     model = KMeans(EXEMPLARS, init=sample[:EXEMPLARS], n_init=1, max_iter=ROUNDS)
     with threadpool_limits(1):
         return np.asarray(np.unique(model.fit(sample).cluster_centers_, axis=0))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from hsistream.compiled import compiled
@@ -71,6 +70,8 @@ def _centres(points: Floats) -> Floats:
     wanted = max(1, len(points) // ROWS_PER_GROUP)
     starts = points[np.random.default_rng(0).choice(len(points), wanted, replace=False)]
     kinds = np.unique(starts, axis=0)
+    from sklearn.cluster import KMeans
+
     with threadpool_limits(1):
         model = KMeans(len(kinds), init=kinds, n_init=1, max_iter=ROUNDS).fit(points)
     return np.asarray(np.unique(model.cluster_centers_, axis=0))

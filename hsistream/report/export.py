@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from rasterio.shutil import copy as convert
 from rasterio.transform import Affine
 from rasterio.windows import Window as FileWindow
 
-from hsistream.errors import StoreError
+from hsistream.errors import ResourceError, StoreError
 from hsistream.files import replacing
 from hsistream.georeference import Georeference
 from hsistream.runs import NO_LABEL
@@ -27,6 +28,8 @@ BLOCK_PX = 512
 """Tiles inside the file."""
 READ_PX = 4 * BLOCK_PX
 """Windows that are read at a time."""
+FULL_BYTES = 2**20
+"""A disk on which less is free is taken for full: GDAL does not say why it cannot write."""
 WRITER = {"TIFFTAG_SOFTWARE": "hsistream"}
 """The tag by which an own map is known, which may be replaced."""
 COPY_OPTIONS = {
@@ -149,7 +152,10 @@ def _translated(path: Path) -> Iterator[None]:
         try:
             yield
         except (RasterioError, CPLE_BaseError) as error:  # the second is not one of the first
+            if shutil.disk_usage(path.parent).free < FULL_BYTES:
+                raise ResourceError(
+                    f"The disk that holds {path} is full. Free some space and repeat the command."
+                ) from error
             raise StoreError(
-                f"{path} cannot be written: {error}. Check that the folder may be written to and "
-                f"that its disk is not full."
+                f"{path} cannot be written: {error}. Check that the folder may be written to."
             ) from error

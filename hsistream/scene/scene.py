@@ -11,16 +11,18 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from hsistream.errors import DamagedError, HsistreamError, SceneError, StoreError
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
 from hsistream.tiles import Window
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 FORMAT = 1
 ROOT_KEY = "hsistream"
@@ -150,6 +152,8 @@ class Scene:
 
     def open_frame(self, name: str) -> xr.Dataset:
         """Open a frame lazily in xarray, with its coordinates."""
+        import xarray as xr
+
         self.frame_number(name)
         found: xr.Dataset = xr.open_zarr(
             self.uri, group=name, consolidated=False, decode_coords="all", zarr_format=3

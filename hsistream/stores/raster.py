@@ -142,7 +142,10 @@ class RasterStore:
             return False
         try:
             with arrays.translated(self.uri):
-                layers = list(cast("list[str]", arrays.open_group(self.uri).attrs["layers"]))
+                root = arrays.open_group(self.uri)
+                layers = list(cast("list[str]", root.attrs["layers"]))
+                for frame in {layer.partition("/")[0] for layer in layers}:
+                    root[frame]  # with its header
                 return not any(arrays.missing_shards(self.uri, layer) for layer in layers)
         except (DamagedError, StoreError):
             return False

@@ -693,7 +693,8 @@ def test_a_stage_of_another_version_is_not_done(finished: RunDirectory, tmp_path
     assert [stage.stage for stage in status(own) if not stage.done] == ["count"]
 
 
-def test_an_emptied_folder_or_file_of_a_stage_is_done_again(own_run: RunDirectory) -> None:
+def test_an_emptied_folder_of_a_stage_is_not_done(own_run: RunDirectory) -> None:
     assert all(stage.done for stage in status(own_run))
-    own_run.table("training").write_bytes(b"")
+    shutil.rmtree(own_run.checkpoint_path)
+    (own_run.checkpoint_path / "checkpoints").mkdir(parents=True)
     assert [stage.stage for stage in status(own_run) if not stage.done] == ["train"]
