@@ -197,7 +197,7 @@ def status(directory: str | PathLike[str]) -> list[StageStatus]:
         If there is no run in the directory.
     """
     target = RunDirectory(directory)
-    config, manifest = target.config(), target.manifest()
+    manifest, config = target.manifest(), target.config()
     found = []
     for stage, mark in zip(
         stream(config), stage_marks(manifest.scene_identity, config), strict=True
