@@ -73,6 +73,8 @@ def run(
     execution = _joined(execution, client)
     needed = _admitted(scene, config, execution, directory)
     target = RunDirectory(Path(directory).absolute())
+    with filing(target.path):
+        target.check_place()  # before it holds a lock
     with target.locked(), threadpool_limits(1):
         target.begin(config, scene.uri, scene.identity, __version__)
         stages, marks = stream(config), list(fingerprints(scene, config))

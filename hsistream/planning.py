@@ -18,10 +18,14 @@ from hsistream.methods import choose_device, load_method
 from hsistream.runtime.memory import own_bytes
 from hsistream.scene.scene import Scene
 from hsistream.stages import statistics
+from hsistream.stages.codebooks import landmark_sizes
 from hsistream.stages.table import stream
 
 TILES_PX = (1024, 512, 256, 128)
 """Tile sizes that are tried, largest first, where the user names none."""
+
+TABLE_BYTES = 256 * 2**20
+"""A larger table of pairs of landmarks is what its stage needs most for."""
 
 LATE_BYTES = 248 * 2**20
 """Memory that libraries take after the plan: late imports, compiled kernels, codecs, plots."""
@@ -174,6 +178,8 @@ def _lowered_by(stage: str, config: RunConfig) -> str:
     if stage == "train" and config.encoder is not None:
         from_crops = load_method(config.encoder.name).LEARNS_FROM == "crops"
         return "training.pairs" if from_crops else "encoder.batch"
+    if stage in ("count", "cluster") and 8 * sum(landmark_sizes(config)) ** 2 > TABLE_BYTES:
+        return "codebooks.draws"
     return "reservoir.pixels"
 
 

@@ -300,15 +300,27 @@ class RunDirectory:
             if self.config() != config:  # and so may the run that has learnt
                 write_text(self.config_path, config.to_toml())
             return found
+        self.check_place()
+        manifest = Manifest(scene_uri, identity, version)
+        write_text(self.config_path, config.to_toml())
+        self.save(manifest)
+        return manifest
+
+    def check_place(self) -> None:
+        """Refuse a directory that holds anything but a run.
+
+        Raises
+        ------
+        ConfigError
+            If it does.
+        """
+        if self.exists or not self.path.is_dir():
+            return
         if any(entry.name not in self._beginnings() for entry in self.path.iterdir()):
             raise ConfigError(
                 f"{self.path} is not empty and no run directory. Choose another directory for the "
                 f"results."
             )
-        manifest = Manifest(scene_uri, identity, version)
-        write_text(self.config_path, config.to_toml())
-        self.save(manifest)
-        return manifest
 
     def adopt(self, config: RunConfig, marks: Collection[str]) -> None:
         """Change what is asked of the run; stages without one of these fingerprints are to do."""

@@ -48,7 +48,7 @@ app = typer.Typer(
     help="Maps of the materials in hyperspectral scenes of any size, without labels.\n\n"
     "Start with: hsistream ingest FILE scene.zarr, then: hsistream cluster scene.zarr\n\n"
     "Exit codes: 0 done, 1 error, 2 usage, 3 incomplete but resumable, 4 resources, "
-    "5 verification failed, 130 interrupted.",
+    "5 stored data damaged or missing, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,

@@ -72,6 +72,11 @@ class Projection:
         """Number of scores."""
         return int(self.directions.shape[1])
 
+    @property
+    def plain(self) -> bool:
+        """Whether the scores are the standardised features themselves."""
+        return np.array_equal(self.directions, np.eye(len(self.directions)))
+
     def leading(self, components: int) -> Projection:
         """Leave out all components but the first ones."""
         kept = slice(components)

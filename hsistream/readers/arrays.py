@@ -249,9 +249,22 @@ def axis_beside(
     if beside.get("bbl") is not None and beside["bbl"].size:
         places.append(BandFacts(quality=_floats(beside["bbl"])))
     elif "bad_bands" in beside:
-        bad = set(_floats(beside["bad_bands"]))
-        places.append(BandFacts(quality=tuple(float(band not in bad) for band in range(bands))))
+        places.append(BandFacts(quality=_quality(beside["bad_bands"], bands, path)))
     return spectral_axis(places, bands, options, str(path))
+
+
+def _quality(bad: NDArray[Any], bands: int, path: Path) -> tuple[float, ...]:
+    """Turn numbers of bad bands, or a mask of them, into one number for each band: 1 = good."""
+    if bad.dtype.kind == "b" and len(bad) == bands:
+        return tuple(map(float, ~bad))
+    numbers = _floats(bad)
+    if bad.dtype.kind == "b" or len({*numbers}) < len(numbers) or {*numbers} - {*range(bands)}:
+        raise SceneError(
+            f"bad_bands holds different numbers of bands, from 0 to {bands - 1}, or a bool for "
+            f"each of {bands} bands, but that of {path} has {len(bad)} values of type {bad.dtype}: "
+            f"{', '.join(map(str, bad[:5].tolist()))}, ... Correct it, or save bbl (1 = good)."
+        )
+    return tuple(float(band not in numbers) for band in range(bands))
 
 
 def no_data_beside(beside: Mapping[str, NDArray[Any]]) -> float | None:
@@ -311,7 +324,7 @@ def _is_beside(name: str, member: Member) -> bool:
     if name in NO_DATA_KEYS:
         return int(np.prod(member.shape)) == 1 and member.dtype.kind in "iuf"
     if name == "bad_bands":
-        return len(member.shape) == 1 and member.dtype.kind in "iu"
+        return len(member.shape) == 1 and member.dtype.kind in "iufb"
     wanted = (*WAVELENGTH_KEYS, *FWHM_KEYS, "bbl")
     return name in wanted and member.dtype.kind in "iufb"
 

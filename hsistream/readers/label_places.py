@@ -1,16 +1,17 @@
 """Labels of single places: a CSV with a header, one row for each.
 
-The columns of a place are ``x`` and ``y``, pixels from 0 at the upper left (column
-and row), or ``x_map`` and ``y_map``, in the coordinates of the frame, or ``lon`` and
+The columns of a place are ``x`` and ``y`` (or ``col`` and ``row``), pixels from 0 at the
+upper left, or ``x_map`` and ``y_map``, in the coordinates of the frame, or ``lon`` and
 ``lat``, in degrees. A column ``frame`` names the frame of each, where there are several
-that a place may lie in.
+that a place may lie in. Columns are told apart by commas, semicolons or tabs.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,12 @@ from hsistream.scene.scene import Scene
 PIXELS, MAP, DEGREES = ("x", "y"), ("x_map", "y_map"), ("lon", "lat")
 """Columns of a place."""
 
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {"longitude": "lon", "latitude": "lat", "column": "x", "col": "x", "row": "y"}
+)
+"""Other names of these columns."""
+
+SEPARATORS = ",;\t"
 FRAME = "frame"
 DEGREES_SYSTEM = "EPSG:4326"
 
@@ -47,24 +54,29 @@ def read_places(path: Path, scene: Scene, options: LabelOptions) -> Labelled:
     ConfigError
         If places lie in no frame, or it is not known in which.
     """
-    rows = list(_rows(path, options.field))
-    columns = _columns(path, rows, options.field)
-    kept = [row for row in rows if class_name(row[options.field]) not in UNLABELLED]
+    field = options.field.lower()
+    rows = list(_rows(path))
+    columns = _columns(path, rows, field)
+    kept = [row for row in rows if class_name(row[field]) not in UNLABELLED]
     first, second = (
         np.array([_number(path, row, name) for row in kept], np.float64) for name in columns
     )
     frames = _frames(path, kept, scene, options.frame)
-    names = [class_name(row[options.field]) for row in kept]
+    names = [class_name(row[field]) for row in kept]
     if columns == PIXELS:
         return _of_pixels(path, scene, frames, (second, first), names)
     return _of_coordinates(path, scene, frames, (first, second), names, columns == DEGREES)
 
 
-def _rows(path: Path, field: str) -> Iterator[dict[str, str]]:
-    """Read the rows of a file, by the names of its columns."""
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """Read the rows of a file, by the names of its columns in lower case."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from csv.DictReader(file, skipinitialspace=True)
+            names = file.readline().strip().lower()
+            comma = max(SEPARATORS, key=names.count)
+            [split] = csv.reader([names], delimiter=comma, skipinitialspace=True)
+            known = [ALIASES.get(name.strip(), name.strip()) for name in split]
+            yield from csv.DictReader(file, known, delimiter=comma, skipinitialspace=True)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SceneError(f"{path} cannot be read as a CSV of labels: {error}.") from error
 
@@ -77,8 +89,8 @@ def _columns(path: Path, rows: Sequence[dict[str, str]], field: str) -> tuple[st
             return columns
     raise SceneError(
         f"A CSV of labels needs rows, and the columns {field} and x, y (pixels), x_map, y_map or "
-        f"lon, lat, but {path} has {', '.join(map(str, rows[0])) if rows else 'no rows'}. Name "
-        f"the column of the class with --field."
+        f"lon, lat, but {path} has {', '.join(map(str, rows[0])) if rows else 'no rows'}."
+        + ("" if field in there else " Name the column of the class with --field.")
     )
 
 

@@ -59,7 +59,7 @@ def read_shapes(path: Path, scene: Scene, options: LabelOptions) -> Labelled:
     ConfigError
         If no frame has a georeference, or none of the shapes lies in one.
     """
-    shapes = _read(path, options.field)
+    shapes = _read(path, options.field, options.key)
     places, names = [], []
     hit = np.zeros(len(shapes.names), np.bool_)
     for number, georeference in georeferenced(scene, path, options.frame):
@@ -81,7 +81,7 @@ def read_shapes(path: Path, scene: Scene, options: LabelOptions) -> Labelled:
     return joined(frame, row, column, names, notes)
 
 
-def _read(path: Path, field: str) -> Shapes:
+def _read(path: Path, field: str, key: str | None) -> Shapes:
     """Read the geometries of a file, and the field of their classes."""
     try:
         import pyogrio
@@ -92,13 +92,14 @@ def _read(path: Path, field: str) -> Shapes:
             f'pip install "hsistream[vectors]"'
         ) from error
     try:
-        about = pyogrio.read_info(path)
+        layer = _layer(pyogrio.list_layers(path)[:, 0].tolist(), key, path)
+        about = pyogrio.read_info(path, layer=layer)
         if field not in about["fields"]:
             raise SceneError(
                 f"Shapes need a field with their class, but {path} has no {field!r}; it has "
                 f"{', '.join(about['fields']) or 'none'}. Name it with --field."
             )
-        _, _, found, [values] = pyogrio.raw.read(path, columns=[field])
+        _, _, found, [values] = pyogrio.raw.read(path, layer=layer, columns=[field])
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise SceneError(f"{path} cannot be read as points or polygons: {error}.") from error
     kept = [(text, class_name(value)) for text, value in zip(found, values, strict=True)]
@@ -109,6 +110,17 @@ def _read(path: Path, field: str) -> Shapes:
     if others:
         raise SceneError(f"Labels are points or polygons, but {path} has {', '.join(others)}.")
     return Shapes(geometries, [name for _, name in named], _system(about["crs"], path))
+
+
+def _layer(layers: list[str], key: str | None, path: Path) -> str:
+    """Choose the layer of a file: the only one, or the one that is named."""
+    if len(layers) == 1:
+        return layers[0]
+    if key not in layers:
+        raise SceneError(
+            f"One layer holds the labels, but {path} has {', '.join(layers)}. Name it with --key."
+        )
+    return key
 
 
 def _system(text: str | None, path: Path) -> CRS:

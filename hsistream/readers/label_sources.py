@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 
 from hsistream.errors import ConfigError, SceneError
+from hsistream.georeference import Georeference
 from hsistream.readers.label_places import read_places
 from hsistream.readers.label_shapes import read_shapes
 from hsistream.readers.labelled import Indices, Labelled, LabelOptions, by_frame
@@ -89,8 +91,10 @@ def check_places(path: Path, scene: Scene, frames: Sequence[str]) -> None:
     """
     if path.is_dir() and not is_zarr(path):
         known = {frame.name: frame for frame in scene.frames if frame.name in set(frames)}
-        for file in (each for each in sorted(path.iterdir()) if each.stem in known):
-            _check_place(file, known[file.stem])
+        files = [each for each in sorted(path.iterdir()) if each.is_file()]
+        named = [each for each in files if each.stem in known]
+        for file in named or (files if len(known) == 1 else ()):  # the only frame takes any name
+            _check_place(file, known.get(file.stem) or known[frames[0]])
     elif len(frames) == 1:
         _check_place(path, scene.frames[scene.frame_number(frames[0])])
 
@@ -101,11 +105,20 @@ def _check_place(path: Path, frame: Frame) -> None:
     if found is None or place is None or found.agrees(place, frame.shape):
         return
     raise ConfigError(
-        f"Labels must lie on the grid of their frame, but {path} lies elsewhere: its first pixel "
-        f"is at {found.transform[2]:g}, {found.transform[5]:g} and that of {frame.name} at "
-        f"{place.transform[2]:g}, {place.transform[5]:g}, or pixel sizes or coordinate systems "
-        f"differ. Warp the labels to the frame, or give them as points or polygons."
+        f"Labels must lie on the grid of their frame, but {path} lies elsewhere: its "
+        f"{_difference(found, place)} of {frame.name}. Warp the labels to the frame."
     )
+
+
+def _difference(found: Georeference, place: Georeference) -> str:
+    """Say in what a place differs from another: system, size of pixels, or first pixel."""
+    ours, theirs = CRS.from_user_input(found.crs_wkt), CRS.from_user_input(place.crs_wkt)
+    if ours != theirs:
+        return f"coordinate system is {ours.to_string()[:60]}, not the {theirs.to_string()[:60]}"
+    (a, b, c, d, e, f), wanted = found.transform, place.transform
+    if not np.allclose((a, b, d, e), (*wanted[:2], *wanted[3:5]), rtol=1e-6):
+        return f"pixels measure {a:.10g}, {e:.10g}, not the {wanted[0]:.10g}, {wanted[4]:.10g}"
+    return f"first pixel is at {c:.10g}, {f:.10g}, not the {wanted[2]:.10g}, {wanted[5]:.10g}"
 
 
 def _of_numbers(

@@ -17,7 +17,7 @@ from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.readers.rasters import RasterSource
 from hsistream.scene.missing import find_missing
-from hsistream.scene.source import FrameHeader
+from hsistream.scene.source import FrameHeader, check_scales
 from hsistream.tiles import Window, overlap, within
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,13 @@ def join_mosaic(sources: Sequence[RasterSource]) -> MosaicSource:
     first = sources[0]
     for source in sources:
         _check_alike(first, source)
+    if len(sources) > 1 and _are_bands(sources):
+        raise SceneError(
+            f"The pieces of a mosaic lie side by side, but the {len(sources)} rasters of one band, "
+            f"{first.path} and so on, lie on one another: they look like the bands of one image. "
+            f"Join them first: gdalbuildvrt -separate bands.vrt FILES, gdal_translate bands.vrt "
+            f"image.tif."
+        )
     corners = [_corner(first, source) for source in sources]
     top, left = min(row for row, _ in corners), min(column for _, column in corners)
     pieces = tuple(
@@ -144,7 +151,14 @@ def join_mosaic(sources: Sequence[RasterSource]) -> MosaicSource:
 
 
 def hint_mosaic(sources: Sequence[RasterSource]) -> bool:
-    """Log a hint, and return True, if rasters look like adjacent pieces of one frame."""
+    """Log a hint, and return True, if rasters look like pieces of one frame, or its bands."""
+    if len(sources) > 1 and _are_bands(sources):
+        log.warning(
+            "The %d rasters of one band lie on one another, and become %d frames. If they are the "
+            "bands of one image, join them first: gdalbuildvrt -separate, gdal_translate.",
+            len(sources), len(sources),
+        )  # fmt: skip
+        return True
     try:
         pieces = join_mosaic(sources).pieces if len(sources) > 1 else ()
     except SceneError:
@@ -159,6 +173,16 @@ def hint_mosaic(sources: Sequence[RasterSource]) -> bool:
             "pieces of one frame, use --mosaic.", len(pieces), len(pieces),
         )  # fmt: skip
     return adjacent
+
+
+def _are_bands(sources: Sequence[RasterSource]) -> bool:
+    """Tell whether rasters look like the bands of one image: of one band, in one place."""
+    first = sources[0].header
+    return first.georeference is not None and all(
+        (each.header.bands, each.header.shape, each.header.georeference)
+        == (1, first.shape, first.georeference)
+        for each in sources
+    )
 
 
 def _fill(header: FrameHeader) -> NDArray[Any]:
@@ -177,6 +201,7 @@ def _check_alike(first: RasterSource, other: RasterSource) -> None:
         raise SceneError(
             f"The pieces of a mosaic are placed by their georeference, but {other.path} has none."
         )
+    check_scales(first.header, other.header)
     facts = [
         (header.bands, str(header.dtype), repr(header.no_data), header.good_bands)
         for header in (first.header, other.header)

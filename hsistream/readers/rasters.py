@@ -236,12 +236,23 @@ def describe_raster(
             georeference=georeference_of(dataset.transform, dataset.crs),
             attributes={
                 "file": path.name,
+                **_scales(dataset),
                 **_text_tags(dataset),
                 **(envi.attributes if envi else {}),
             },
         )
         has_mask = MaskFlags.per_dataset in flags and MaskFlags.nodata not in flags
         return RasterSource(header, path, driver, has_mask)
+
+
+def _scales(dataset: Any) -> dict[str, str]:
+    """Tell how values become units, where they do; they are kept as stored."""
+    found = {"scale_factor": (dataset.scales, 1.0), "add_offset": (dataset.offsets, 0.0)}
+    return {
+        name: " ".join(map(str, dict.fromkeys(values)))
+        for name, (values, usual) in found.items()
+        if any(value != usual for value in values)
+    }
 
 
 def _band_facts(envi: EnviHeader | None, dataset: Any) -> Iterator[BandFacts]:

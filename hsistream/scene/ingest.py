@@ -25,7 +25,7 @@ from hsistream.files import filing, locked
 from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
 from hsistream.scene.missing import Tally, dead_bands, find_missing, fits, good_bands, lost_pixels
 from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, is_scene, root_attributes
-from hsistream.scene.source import FrameHeader, Source
+from hsistream.scene.source import FrameHeader, Source, check_scales
 from hsistream.stores import arrays
 from hsistream.tiles import Tile, TileGrid, within
 
@@ -161,6 +161,7 @@ def _check_bands(first: FrameHeader, other: FrameHeader) -> None:
             f"Frames of a scene share their bands, but {first.name} has {first.bands} and "
             f"{other.name} has {other.bands}. Ingest them as two scenes."
         )
+    check_scales(first, other)
     both = first.wavelengths_nm and other.wavelengths_nm
     tolerance_nm = WAVELENGTH_TOLERANCE_NM
     if both and not np.allclose(first.wavelengths_nm, other.wavelengths_nm, atol=tolerance_nm):
@@ -222,6 +223,8 @@ def _write_scene(
     if not scene.valid_pixels:
         names = [frame.name for frame in frames]
         why = next((f" {loss}." for loss in lost_pixels(names, tallies, good)), "")
+        if sum(tally.zeros for tally in tallies):
+            why = " Pixels that are zero in every band count as no data; or use --keep-zeros."
         raise SceneError(
             f"No pixel of {_names(sources)} has data; a scene needs at least one.{why}"
         )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
 from hsistream.tiles import Window
 
@@ -35,6 +37,36 @@ class FrameHeader:
     no_data: float | None = None
     georeference: Georeference | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+SCALES: Mapping[str, str] = MappingProxyType({"scale_factor": "1", "add_offset": "0"})
+"""Attributes that say how stored values become units, and what they are where nobody says."""
+
+
+def check_scales(first: FrameHeader, other: FrameHeader) -> None:
+    """Refuse frames whose stored values mean other units: they are kept as stored.
+
+    Raises
+    ------
+    SceneError
+        If the scales or offsets of their attributes differ.
+    """
+    for name, usual in SCALES.items():
+        ours, theirs = (each.attributes.get(name, usual) for each in (first, other))
+        if _numbers(ours) != _numbers(theirs):
+            raise SceneError(
+                f"Values are kept as stored, so the frames of a scene need one scale, but the "
+                f"{name} of {first.name} is {ours} and that of {other.name} is {theirs}. Apply "
+                f"them first, for example: gdal_translate -unscale -ot Float32."
+            )
+
+
+def _numbers(text: str) -> list[float] | str:
+    """Read numbers, so that ways to write them do not count; a text that is none stays one."""
+    try:
+        return [float(word) for word in text.strip("[]() ").replace(",", " ").split()]
+    except ValueError:
+        return text
 
 
 class Source(Protocol):

@@ -290,7 +290,7 @@ def brightness_advice(scene: Scene) -> str | None:
         f"Frames differ in brightness by a factor of {ratio:.2f} ({dark} is the darkest, {bright} "
         f"the brightest). If it is the light or the exposure that differs, consider --set "
         f"statistics.illumination=l2, or --statistics frame where frames hold the same mixture of "
-        f"materials; if the materials differ, keep what is"
+        f"materials; if the materials differ, change nothing"
     )
 
 

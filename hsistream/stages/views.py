@@ -290,13 +290,16 @@ def _project_all(
     """Project features (feature, pixel); neighbours in the list that share a mean are as one."""
     for unit_norm, alike in groupby(constants.projections, lambda each: each.unit_norm):
         together = list(alike)
-        matrix = np.concatenate([each.matrix(group) for each in together], axis=1).T
         mean = together[0].mean[group].astype(np.float32)[:, None]
         if unit_norm:
             centred = unit_length(values.astype(np.float32, copy=False)) - mean
         else:
             centred = np.subtract(values, mean, dtype=np.float32)
-        yield matrix.astype(np.float32) @ centred
+        if [each.plain for each in together] == [True]:
+            yield centred * together[0].scale[group].astype(np.float32)[:, None]
+        else:
+            matrix = np.concatenate([each.matrix(group) for each in together], axis=1).T
+            yield matrix.astype(np.float32) @ centred
 
 
 def _collect(results: Iterator[tuple[Tile, Table]]) -> Table:

@@ -389,3 +389,11 @@ def test_a_run_without_a_network_has_no_latents(scene: Scene, finished: RunDirec
     for layer in (LATENTS, INDEX):
         with pytest.raises(StoreError, match=rf"{layer}\.zarr has none"):
             finished.open(layer, scene.frames[0].name)
+
+
+def test_a_folder_of_something_else_is_left_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "chapter.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="is not empty and no run directory"):
+        RunDirectory(tmp_path).check_place()
+    RunDirectory(tmp_path / "new").check_place()
+    assert [path.name for path in tmp_path.iterdir()] == ["chapter.tex"]

@@ -325,3 +325,10 @@ def test_the_leading_scores_are_the_first_ones() -> None:
     fewer = found.leading(3)
     assert fewer.components == len(fewer.variance) == 3
     np.testing.assert_allclose(fewer.scores(pixels, 0), found.scores(pixels, 0)[:3], atol=1e-12)
+
+
+def test_only_scores_that_are_the_features_are_plain() -> None:
+    one, count = np.ones((1, BANDS)), np.ones(BANDS)
+    assert Projection("raw", one, one, np.eye(BANDS), count).plain
+    assert not Projection("raw", one, one, np.eye(BANDS)[:, ::-1], count).plain
+    assert not Projection("raw", one, one, np.eye(BANDS)[:, :3], count[:3]).plain

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -66,7 +67,7 @@ def write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]])
 
 
 def write_shapes(
-    path: Path, geometries: Sequence[object], names: Sequence[object], crs: str
+    path: Path, geometries: Sequence[object], names: Sequence[object], crs: str, **options: Any
 ) -> Path:
     pyogrio.raw.write(
         path,
@@ -76,6 +77,7 @@ def write_shapes(
         geometry_type=type(geometries[0]).__name__,
         crs=crs,
         driver=DRIVERS[path.suffix],
+        **options,
     )
     return path
 
@@ -106,6 +108,36 @@ def test_pixels_of_a_csv_are_those_of_the_raster(
     path = write_csv(tmp_path / "labels.csv", ("frame", "x", "y", "class"), rows)
     raster = read_labelled(tmp_path / "labels.npz", scene, LabelOptions())
     assert same(read_labelled(path, scene, LabelOptions()), raster)
+
+
+@pytest.mark.parametrize(
+    ("head", "comma"),
+    [
+        ("Frame;X;Y;Class", ";"),
+        ("frame\tcol\trow\tCLASS", "\t"),
+        ('"frame", column, row, class', ","),
+    ],
+)
+def test_the_columns_of_a_csv_may_be_written_in_other_ways(
+    scene: Scene, truth: dict[str, NDArray[np.uint8]], tmp_path: Path, head: str, comma: str
+) -> None:
+    np.savez(tmp_path / "labels.npz", frame0=truth["frame0"], frame1=truth["frame1"])
+    rows = [comma.join(map(str, (name, x, y, each))) for name, y, x, each in places(truth)]
+    (tmp_path / "labels.csv").write_text("\n".join([head, *rows]) + "\n")
+    raster = read_labelled(tmp_path / "labels.npz", scene, LabelOptions())
+    assert same(read_labelled(tmp_path / "labels.csv", scene, LabelOptions()), raster)
+
+
+def test_the_layer_of_a_file_of_several_is_named(scene: Scene, tmp_path: Path) -> None:
+    path, crs = tmp_path / "labels.gpkg", system(scene)
+    for layer, row in (("fields", 5), ("roads", 9)):
+        point = [shapely.Point(*coordinates(scene, "frame0", row + 0.5, 2.5))]
+        write_shapes(path, point, [layer], crs, layer=layer, append=path.exists())
+    found = read_labelled(path, scene, LabelOptions(key="roads", frame="frame0"))
+    assert (found.names, found.row.tolist()) == (("roads",), [9])
+    for key in (None, "rivers"):
+        with pytest.raises(SceneError, match=r"fields, roads\. Name it with --key"):
+            read_labelled(path, scene, LabelOptions(key=key))
 
 
 @pytest.mark.parametrize("degrees", [False, True])
@@ -207,6 +239,42 @@ def test_a_raster_must_lie_on_the_grid_of_its_frame(
         found = read_labelled(place, scene, LabelOptions())
         beside = 0 if alone else np.prod(scene.frames[1].shape)
         assert len(found.number) == 3500 + beside
+
+
+def one_frame(scene: Scene) -> Scene:
+    return replace(scene, frames=scene.frames[:1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda a: a @ Affine.translation(0, 1), "first pixel is at .*, not the .* of frame0"),
+        (lambda a: a @ Affine.scale(2), "pixels measure .*, not the .* of frame0"),
+    ],
+)
+def test_a_raster_of_any_name_in_a_folder_must_lie_on_the_grid(
+    scene: Scene, tmp_path: Path, change: Callable[[Affine], Affine], said: str
+) -> None:
+    georeference = scene.frames[0].georeference
+    assert georeference is not None
+    profile = {"driver": "GTiff", "height": 50, "width": 70, "count": 1, "dtype": "uint8"}
+    profile |= {"transform": change(Affine(*georeference.transform))}
+    profile |= {"crs": georeference.crs_wkt}
+    with rasterio.open(tmp_path / "truth.tif", "w", **profile) as file:
+        file.write(np.tile(np.array([1, 2], np.uint8), (50, 35)), 1)
+    with pytest.raises(ConfigError, match=said):
+        read_labelled(tmp_path, one_frame(scene), LabelOptions())
+
+
+def test_another_coordinate_system_is_named(scene: Scene, tmp_path: Path) -> None:
+    georeference = scene.frames[0].georeference
+    assert georeference is not None
+    profile = {"driver": "GTiff", "height": 50, "width": 70, "count": 1, "dtype": "uint8"}
+    profile |= {"transform": Affine(*georeference.transform), "crs": "EPSG:32632"}
+    with rasterio.open(tmp_path / "frame0.tif", "w", **profile) as file:
+        file.write(np.tile(np.array([1, 2], np.uint8), (50, 35)), 1)
+    with pytest.raises(ConfigError, match="coordinate system is EPSG:32632, not the EPSG:32633"):
+        read_labelled(tmp_path / "frame0.tif", scene, LabelOptions())
 
 
 def test_whole_numbers_of_a_column_with_gaps_are_whole(scene: Scene, tmp_path: Path) -> None:

@@ -96,6 +96,20 @@ def test_npz_unfolds_rows_of_pixels_and_knows_numbers_of_bad_bands(tmp_path: Pat
     assert source.header.good_bands == (True, True, False)
 
 
+def test_npz_takes_a_mask_of_bad_bands(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", cube=make_cube(), bad_bands=np.array([False, True, False]))
+    assert only(tmp_path / "a.npz").header.good_bands == (True, False, True)
+
+
+@pytest.mark.parametrize("bad", [[0, 1, 0], [3], [-1], [0.5], [True, False]])
+def test_npz_refuses_bad_bands_that_are_neither_numbers_nor_a_mask(
+    tmp_path: Path, bad: list[float]
+) -> None:
+    np.savez(tmp_path / "a.npz", cube=make_cube(), bad_bands=bad)
+    with pytest.raises(SceneError, match="from 0 to 2, or a bool for each of 3 bands"):
+        only(tmp_path / "a.npz")
+
+
 def test_npz_leaves_no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "a.npz", cube=make_cube())
     folder = tmp_path / "temporary"
@@ -442,6 +456,41 @@ def test_mosaic_prefers_the_first_piece_with_data(tmp_path: Path) -> None:
     values = whole(only(tmp_path, ReadOptions(mosaic=True)))
     np.testing.assert_array_equal(values[0, 0], make_cube()[0, 0] + 900)
     np.testing.assert_array_equal(values[1:], first[1:])
+
+
+def scaled(path: Path, scale: float, column: int = 0) -> Path:
+    """Write a raster whose values become units by a scale."""
+    write_tiff(path, transform=PLACE @ Affine.translation(column, 0))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales = (scale,) * BANDS
+    return path
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+def test_rasters_of_other_scales_are_refused(tmp_path: Path, mosaic: bool) -> None:
+    paths = [scaled(tmp_path / "a.tif", 1e-4), scaled(tmp_path / "b.tif", 2e-4, WIDTH)]
+    said = r"scale_factor of a is 0\.0001 and that of b is 0\.0002. Apply them first"
+    with pytest.raises(SceneError, match=said):
+        ingest(open_sources(paths, ReadOptions(mosaic=mosaic)), tmp_path / "s.zarr")
+
+
+def test_rasters_of_one_scale_are_taken_as_they_are(tmp_path: Path) -> None:
+    paths = [scaled(tmp_path / "a.tif", 1e-4), scaled(tmp_path / "b.tif", 1e-4, WIDTH)]
+    scene = ingest(open_sources(paths), tmp_path / "s.zarr")
+    assert len(scene.frames) == 2
+    np.testing.assert_array_equal(
+        scene.read(0, (slice(0, HEIGHT), slice(0, WIDTH)))[0, 0], make_cube()[0, :, 0]
+    )
+
+
+def test_the_bands_of_an_image_in_files_of_their_own_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [write_tiff(tmp_path / f"B{band}.tif", make_cube()[..., :1]) for band in range(3)]
+    with pytest.raises(SceneError, match=r"3 rasters of one band.*gdalbuildvrt -separate"):
+        open_sources(paths, ReadOptions(mosaic=True))
+    assert len(open_sources(paths)) == 3
+    assert "gdalbuildvrt -separate" in caplog.text
 
 
 @pytest.mark.parametrize("padding", [-5, 0])
