@@ -23,7 +23,16 @@ from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
 from hsistream.files import filing, locked
 from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
-from hsistream.scene.missing import Tally, dead_bands, find_missing, fits, good_bands, lost_pixels
+from hsistream.scene.missing import (
+    Tally,
+    dead_bands,
+    find_missing,
+    fits,
+    flat_pixels,
+    good_bands,
+    lost_pixels,
+    undeclared,
+)
 from hsistream.scene.scene import SPECTRA, VALID, Frame, Scene, is_scene, root_attributes
 from hsistream.scene.source import FrameHeader, Source, check_scales
 from hsistream.stores import arrays
@@ -276,6 +285,7 @@ def _write_block(
         zeros = valid & ~np.any(block, axis=0)
         tally.zeros += int(zeros.sum())
         valid = valid & ~zeros
+    tally.flat += flat_pixels(block, valid)
     missing &= valid
     tally.pixels += int(valid.sum())
     lacking = missing.sum(axis=(1, 2))
@@ -334,6 +344,7 @@ def _describe_scene(
         notes.append(f"{good.count(False)} of {len(good)} bands are bad and never used")
     if no_data is not None and not fits(no_data, layout.dtype):
         notes.append(f"{no_data:g} marks no data, but no value of {layout.dtype} can be that")
+    notes += undeclared(tallies)
     names = [frame.name for frame in frames]
     notes += dead_bands(names, tallies)
     notes += lost_pixels(names, tallies, good)

@@ -6,6 +6,7 @@ a pixel that lacks a value in a band that is kept has no data.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,13 +27,20 @@ DEAD_BAND_SHARE = 0.5
 BROKEN_FRAME_SHARE = 0.1
 """... unless more than this share of the frame's bands is: the frame then loses its pixels."""
 
+FLAT_PIXELS = 10
+"""So many pixels with one and the same value in all bands are no chance."""
+
+FLAT_VALUES = 8
+"""Values of such pixels that are counted, by block."""
+
 
 @dataclass(slots=True)
 class Tally:
     """What one pass over the blocks of a frame counts.
 
     ``missing`` are pixels without a value, and ``sums`` those of values, by band; ``lost`` are
-    pixels with data that lack a value in a good band, in one of the ``patchy`` tiles.
+    pixels with data that lack a value in a good band, in one of the ``patchy`` tiles. ``flat``
+    counts pixels with the same value in all bands, by that value.
     """
 
     bands: int
@@ -42,6 +50,7 @@ class Tally:
     missing: NDArray[np.int64] = field(init=False)
     sums: NDArray[np.float64] = field(init=False)
     patchy: list[Tile] = field(default_factory=list)
+    flat: Counter[float] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.missing = np.zeros(self.bands, np.int64)
@@ -56,6 +65,33 @@ def find_missing(block: NDArray[Any], no_data: float | None) -> NDArray[np.bool_
     if no_data is not None and np.isfinite(no_data):
         missing |= block == block.dtype.type(no_data) if fits(no_data, block.dtype) else False
     return missing
+
+
+def flat_pixels(block: NDArray[Any], valid: NDArray[np.bool_]) -> Counter[float]:
+    """Count valid pixels (y, x) that have one value in all bands, (band, y, x), by the value.
+
+    With three bands and less they are grey; with more they are hardly ever measured. Zeros
+    are told elsewhere. Only the most frequent values are kept.
+    """
+    if len(block) < 4:
+        return Counter()
+    maybe = valid & (block[0] != 0) & (block[0] == block[-1]) & (block[0] == block[len(block) // 2])
+    spectra = block[:, maybe]
+    values, counts = np.unique(spectra[0, (spectra == spectra[:1]).all(axis=0)], return_counts=True)
+    found: Counter[float] = Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return Counter(dict(found.most_common(FLAT_VALUES)))
+
+
+def undeclared(tallies: Sequence[Tally]) -> list[str]:
+    """Say which value may be meant for no data: one that many pixels have in all bands."""
+    flat = sum((tally.flat for tally in tallies), Counter[float]())
+    [(value, count)] = flat.most_common(1) or [(0.0, 0)]
+    if count < FLAT_PIXELS:
+        return []
+    return [
+        f"{count:,} pixels are {value:g} in every band; if that means no data, ingest again with "
+        f"--no-data {value:g}"
+    ]
 
 
 def fits(value: float, dtype: np.dtype[Any]) -> bool:

@@ -187,6 +187,17 @@ def test_a_broken_frame_costs_no_bands(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("count", "told"), [(10, True), (9, False)])
+def test_a_fill_value_that_nobody_declares_is_told(tmp_path: Path, count: int, told: bool) -> None:
+    values = (cube() * 100).astype(np.int16)
+    values.reshape(BANDS, -1)[:, :count] = -9999
+    note = f"{count} pixels are -9999 in every band; if that means no data, ingest again with"
+    scene = ingest([array_source(values)], tmp_path / "s.zarr")
+    assert any(note in each for each in scene.notes) is told
+    declared = ingest([array_source(values)], tmp_path / "t.zarr", IngestOptions(no_data=-9999))
+    assert not any("in every band" in each for each in declared.notes)
+
+
 def test_a_no_data_value_that_no_value_can_be_is_told(tmp_path: Path) -> None:
     values = np.ones((BANDS, HEIGHT, WIDTH), np.uint16)
     scene = ingest([array_source(values)], tmp_path / "s.zarr", IngestOptions(no_data=-9999))
