@@ -25,6 +25,7 @@ from hsistream.report.scores import Contingency, Matching, Scores, score_table
 from hsistream.runs import LABELS, RunDirectory
 from hsistream.scene.scene import Scene, is_scene
 from hsistream.stages import report
+from hsistream.stages.classify import class_names
 from hsistream.stages.labelling import cluster_pixels
 from hsistream.stages.table import stream
 from hsistream.stores.raster import RasterStore
@@ -148,7 +149,7 @@ def _known_scores(run: RunDirectory) -> dict[str, Any] | None:
 
 
 def export_labels(directory: str | PathLike[str], folder: str | Path) -> list[Path]:
-    """Write the labels of every frame as a Cloud-Optimised GeoTIFF.
+    """Write the labels of every frame as a Cloud-Optimised GeoTIFF, with the names of classes.
 
     Raises
     ------
@@ -165,7 +166,10 @@ def export_labels(directory: str | PathLike[str], folder: str | Path) -> list[Pa
     with filing(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
     colours = palette(len(cluster_pixels(run)))
+    names = class_names(run) if run.config().classify else ()
     for frame, path in zip(scene.frames, paths, strict=True):
         read = partial(store.read, frame.name, LABELS)
-        write_geotiff(path, frame.name, frame.shape, frame.georeference, read, palette=colours)
+        write_geotiff(
+            path, frame.name, frame.shape, frame.georeference, read, palette=colours, names=names
+        )
     return paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,13 @@ def write_geotiff(
     read: Callable[[Window], NDArray[np.uint16]],
     *,
     palette: NDArray[np.uint8],
+    names: Sequence[str] = (),
 ) -> None:
     """Write the labels of one frame as a Cloud-Optimised GeoTIFF.
 
     The file has one band of type uint16, with 65535 as its no-data value, a
-    colour table, and overviews that hold the most frequent label.
+    colour table, overviews that hold the most frequent label, and the names of
+    classes as the tags ``CLASS_0``, ``CLASS_1`` and so on of its band.
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ def write_geotiff(
         Gives the labels of a window, (y, x) uint16.
     palette : (label, 3) uint8
         Colour of each label.
+    names : sequence of str
+        Name of each label, where labels are classes.
 
     Raises
     ------
@@ -85,6 +89,7 @@ def write_geotiff(
     with replacing(path) as whole, _translated(path):
         try:
             with rasterio.open(plain, "w", **_profile(shape, georeference)) as file:
+                file.update_tags(1, **{f"CLASS_{label}": name for label, name in enumerate(names)})
                 _fill(file, read, frame_name, palette)
             convert(plain, whole, **COPY_OPTIONS)
         finally:

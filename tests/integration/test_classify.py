@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from numpy.typing import NDArray
 
 import hsistream as hs
@@ -147,7 +148,10 @@ def test_a_map_can_be_evaluated_exported_and_shown_again(
     run = RunDirectory(shutil.copytree(mapped.path, tmp_path / "run"))
     truth = {f"frame{number}": truth_of(number) for number in (0, 1)}
     assert evaluate(run.path, truth).oa > 0.85
-    assert len(export_labels(run.path, tmp_path / "tiffs")) == 2
+    first, _ = export_labels(run.path, tmp_path / "tiffs")
+    with rasterio.open(first) as file:
+        tags = file.tags(1)
+    assert [tags[f"CLASS_{label}"] for label in range(3)] == ["1", "2", "3"]
     assert command("report", run.path, "--json").code == 0
     assert command("status", run.path).code == 0
     assert "Classes" in run.page_path.read_text()
