@@ -17,9 +17,7 @@ from hsistream.cli.arguments import (
     ConfigFile,
     Device,
     DeviceName,
-    Groups,
     Json,
-    LearntRun,
     MatchingName,
     MaxTrainMinutes,
     Memory,
@@ -38,6 +36,7 @@ from hsistream.cli.arguments import (
     TilePx,
 )
 from hsistream.cli.classify import classify
+from hsistream.cli.predict import predict
 from hsistream.cli.process import open_outputs, settle
 from hsistream.cli.reconstruct import reconstruct
 from hsistream.cli.reporting import print_version, reporting
@@ -255,45 +254,7 @@ def relabel(
     output.as_json(output.run_facts(done)) if json else output.run(done)
 
 
-@app.command()
-@reporting
-def predict(
-    scene: SceneArgument,
-    run: LearntRun,
-    out: Annotated[
-        Path | None, typer.Option(help="Directory of the result. [default: beside the scene]")
-    ] = None,
-    group: Groups = None,
-    device: DeviceName = Device.auto,
-    scheduler: Scheduler = "none",
-    tile: TilePx = None,
-    threads: Threads = None,
-    memory: Memory = None,
-    progress: Show = Style.auto,
-    json: Json = False,
-) -> None:
-    """Label frames that a finished run has never seen, by what it has learnt; nothing is fitted.
-
-    The frames need its bands and units, and get its labels: label 3 is the same material in both.
-    The result is a run directory of its own, for status, evaluate, export and report; repeated,
-    the command finishes an interrupted one. RUN may have been made by any method of cluster
-    but s2dl-paper and ds2dl-paper, whose clusters cannot be carried on.
-    """
-    from hsistream import prediction
-    from hsistream.cli import output, request
-    from hsistream.cli.progress import shown
-    from hsistream.runtime.cluster import connect
-    from hsistream.scene.scene import Scene
-
-    execution = request.execution(tile, scheduler, threads, memory, device.value)
-    opened, groups = Scene.open(scene), request.groups(group)
-    with shown(progress.value) as notify, connect(scheduler) as client:
-        done = prediction.predict(
-            opened, run, out, groups=groups, execution=execution, client=client, notify=notify
-        )
-    output.as_json(output.run_facts(done)) if json else output.run(done)
-
-
+app.command()(predict)
 app.command()(classify)
 app.command()(reconstruct)
 

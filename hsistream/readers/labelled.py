@@ -175,4 +175,5 @@ def _check_shape(scene: Scene, name: str, reference: Labels, what: str) -> None:
         raise ConfigError(
             f"The {what} of {name} must be as large as the frame, {shape[0]} x {shape[1]} px "
             f"(y, x), but is {' x '.join(map(str, reference.shape))}."
+            + (" Is it transposed?" if reference.shape == shape[::-1] else "")
         )
