@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +10,8 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import psutil
+
+from hsistream.machine import give_back
 
 INTERVAL_S = 0.05
 
@@ -66,19 +66,6 @@ def release_memory() -> None:
     for cache in _CACHES:
         cache.cache_clear()
     give_back()
-
-
-def give_back() -> None:
-    """Give memory that this process no longer uses back to the system, in milliseconds.
-
-    The C library keeps what many small arrays leave between those that are still in use, so
-    that a stage would begin with the peak of the one before, and a tile with what is left of
-    others. Only that of Linux can be asked to give it back.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:  # a C library of another make has none
-            trim(0)
 
 
 class PeakMemory:

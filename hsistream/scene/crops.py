@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import ConfigError, SceneError, TileError
+from hsistream.machine import give_back
 from hsistream.scene.blocks import (
     Block,
     BlockGrid,
@@ -315,6 +316,7 @@ class _Buffer:
             ahead = (number for number, _ in self._ahead)
             used = {self._plan.held(number) for number in (*self._in_slot.values(), *ahead)}
             self._held = {block: self._held[block] for block in used}
+            give_back()
 
 
 def _draw_origins(

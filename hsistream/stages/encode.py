@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.illumination import feature_count
+from hsistream.machine import give_back
 from hsistream.methods import choose_device, load_method
 from hsistream.methods.base import SQUARE_PX, Encoder, Place
 from hsistream.network_sections import EncoderSection
 from hsistream.runs import LATENTS
 from hsistream.runtime.ledger import Ledger
-from hsistream.runtime.memory import give_back, kept
+from hsistream.runtime.memory import kept
 from hsistream.scene.patches import filling_reach
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import in_reservoir
