@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 M_ARENA_MAX = -8
 """The option of the C library's ``mallopt`` that bounds its heaps."""
@@ -15,7 +16,7 @@ def open_outputs() -> None:
     """Write to nowhere where the output or the messages were closed by whoever calls."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 (for as long as the process)
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (until the process ends)
 
 
 def settle() -> None:
