@@ -11,6 +11,7 @@ import logging
 import re
 import shutil
 import warnings
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -185,6 +186,11 @@ def open_envi(path: Path, options: ReadOptions) -> list[RasterSource]:
         )
     header = read_envi_header(beside)
     header.check_complete()
+    if beside.read_bytes().startswith(BOM_UTF8):
+        raise SceneError(
+            f"{beside} begins with a byte-order mark, which the library that reads ENVI rasters "
+            f"does not know. Save it as UTF-8 without one."
+        )
     _check_envi(header, data)
     with opened(data, ENVI_DRIVER) as dataset:
         _check_raster(dataset, data)

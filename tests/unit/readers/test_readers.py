@@ -912,3 +912,11 @@ def test_native_label_maps_are_refused_but_read_as_labels(data: Path, name: str)
     with pytest.raises(SceneError, match="label map"):
         open_sources([data / "native" / name])
     assert len(read_labels(data / "native" / name)) == 1
+
+
+def test_a_byte_order_mark_before_an_envi_header_is_named(tmp_path: Path) -> None:
+    write_envi(tmp_path / "cube.img")
+    header = tmp_path / "cube.hdr"
+    header.write_bytes(b"\xef\xbb\xbf" + header.read_bytes())
+    with pytest.raises(SceneError, match=r"cube\.hdr begins with a byte-order mark"):
+        open_sources(tmp_path / "cube.img")
