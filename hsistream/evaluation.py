@@ -23,7 +23,7 @@ from hsistream.report.export import check_replaceable, write_geotiff
 from hsistream.report.palette import palette
 from hsistream.report.scores import Contingency, Matching, Scores, score_table
 from hsistream.runs import LABELS, RunDirectory
-from hsistream.scene.scene import Scene, is_scene
+from hsistream.scene.scene import Scene
 from hsistream.stages import report
 from hsistream.stages.classify import class_names
 from hsistream.stages.labelling import cluster_pixels
@@ -96,7 +96,7 @@ def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
             f"A finished run is needed, but the stage {missing[0]} of {run.path} is not done. See: "
             f"hsistream status {run.path}"
         )
-    if not is_scene(Path(manifest.scene_uri)):
+    if not Path(manifest.scene_uri).exists():
         raise SceneError(
             f"The scene of {run.path} is needed, but there is none at {manifest.scene_uri} now. If "
             f"it was moved: hsistream cluster NEW_PLACE --run {run.path}"

@@ -93,12 +93,16 @@ class Georeference:
 
         Coordinate systems are compared where both name one.
         """
-        systems = [CRS.from_wkt(each.crs_wkt) for each in (self, other) if each.crs_wkt]
-        if len(systems) > 1 and systems[0] != systems[1]:
+        if self.has_other_system(other):
             return False
         row, column = np.array([(0, 0), (0, shape[1]), (shape[0], 0), shape], np.float64).T
         rows, columns = other.pixels_at(*self.places_of(row, column))
         return bool(max(np.abs(rows - row).max(), np.abs(columns - column).max()) < 1 / 2)
+
+    def has_other_system(self, other: Georeference) -> bool:
+        """Tell whether both name a coordinate system, and not the same."""
+        systems = [CRS.from_wkt(each.crs_wkt) for each in (self, other) if each.crs_wkt]
+        return len(systems) > 1 and systems[0] != systems[1]
 
     def places_of(self, row: Floats, column: Floats) -> tuple[Floats, Floats]:
         """Give map coordinates x and y (place,) of rows and columns; whole ones are corners."""

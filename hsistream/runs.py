@@ -264,18 +264,16 @@ class RunDirectory:
         }
         uri = others.get(layer, self.labels_uri)
         names = sorted(entry.name for entry in Path(uri).glob("[!.]*") if entry.is_dir())
-        if names and frame not in (names if len(names) > 1 else [None, *names]):
+        if frame is None and len(names) == 1:
+            [frame] = names
+        if names and frame not in names:
             raise StoreError(
                 f"The name of a frame is needed to open {layer}, but {frame!r} is none. "
                 f"{self.path} has {', '.join(names)}."
             )
         try:
             frames = xr.open_zarr(
-                uri,
-                group=frame or "".join(names),
-                consolidated=False,
-                decode_coords="all",
-                zarr_format=3,
+                uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
             )
             return cast("xr.DataArray", frames[layer])
         except (FileNotFoundError, KeyError) as error:

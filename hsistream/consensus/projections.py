@@ -75,7 +75,8 @@ class Projection:
     @property
     def plain(self) -> bool:
         """Whether the scores are the standardised features themselves."""
-        return np.array_equal(self.directions, np.eye(len(self.directions)))
+        bands, components = self.directions.shape
+        return bands == components and np.array_equal(self.directions, np.eye(bands))
 
     def leading(self, components: int) -> Projection:
         """Leave out all components but the first ones."""

@@ -112,9 +112,9 @@ def _check_place(path: Path, frame: Frame) -> None:
 
 def _difference(found: Georeference, place: Georeference) -> str:
     """Say in what a place differs from another: system, size of pixels, or first pixel."""
-    ours, theirs = CRS.from_user_input(found.crs_wkt), CRS.from_user_input(place.crs_wkt)
-    if ours != theirs:
-        return f"coordinate system is {ours.to_string()[:60]}, not the {theirs.to_string()[:60]}"
+    if found.has_other_system(place):
+        ours, theirs = (CRS.from_wkt(each.crs_wkt).to_string()[:60] for each in (found, place))
+        return f"coordinate system is {ours}, not the {theirs}"
     (a, b, c, d, e, f), wanted = found.transform, place.transform
     if not np.allclose((a, b, d, e), (*wanted[:2], *wanted[3:5]), rtol=1e-6):
         return f"pixels measure {a:.10g}, {e:.10g}, not the {wanted[0]:.10g}, {wanted[4]:.10g}"

@@ -231,9 +231,9 @@ def _write_scene(
     root.attrs.update(root_attributes(scene))
     if not scene.valid_pixels:
         names = [frame.name for frame in frames]
-        why = next((f" {loss}." for loss in lost_pixels(names, tallies, good)), "")
-        if sum(tally.zeros for tally in tallies):
-            why = " Pixels that are zero in every band count as no data; or use --keep-zeros."
+        zeros = " Pixels that are zero in every band count as no data; or use --keep-zeros."
+        known = zeros if any(tally.zeros for tally in tallies) else ""
+        why = next((f" {loss}." for loss in lost_pixels(names, tallies, good)), known)
         raise SceneError(
             f"No pixel of {_names(sources)} has data; a scene needs at least one.{why}"
         )

@@ -295,7 +295,7 @@ def _project_all(
             centred = unit_length(values.astype(np.float32, copy=False)) - mean
         else:
             centred = np.subtract(values, mean, dtype=np.float32)
-        if [each.plain for each in together] == [True]:
+        if len(together) == 1 and together[0].plain:
             yield centred * together[0].scale[group].astype(np.float32)[:, None]
         else:
             matrix = np.concatenate([each.matrix(group) for each in together], axis=1).T

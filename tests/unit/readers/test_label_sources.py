@@ -266,6 +266,19 @@ def test_a_raster_of_any_name_in_a_folder_must_lie_on_the_grid(
         read_labelled(tmp_path, one_frame(scene), LabelOptions())
 
 
+def test_a_raster_elsewhere_without_a_coordinate_system_is_refused(
+    scene: Scene, tmp_path: Path
+) -> None:
+    georeference = scene.frames[0].georeference
+    assert georeference is not None
+    profile = {"driver": "GTiff", "height": 50, "width": 70, "count": 1, "dtype": "uint8"}
+    profile |= {"transform": Affine(*georeference.shifted(0, 3).transform)}
+    with rasterio.open(tmp_path / "frame0.tif", "w", **profile) as file:
+        file.write(np.tile(np.array([1, 2], np.uint8), (50, 35)), 1)
+    with pytest.raises(ConfigError, match=r"first pixel is at .*, not the .* of frame0"):
+        read_labelled(tmp_path / "frame0.tif", scene, LabelOptions())
+
+
 def test_another_coordinate_system_is_named(scene: Scene, tmp_path: Path) -> None:
     georeference = scene.frames[0].georeference
     assert georeference is not None
