@@ -34,6 +34,7 @@ from hsistream.classifiers import load_classifier
 from hsistream.classifiers.base import Lesson
 from hsistream.classifiers.metrics import class_scores, confusion
 from hsistream.classifiers.splits import TEST, TRAIN, Labels, split
+from hsistream.config import parse_setting
 from hsistream.sections import ClassifySection
 from hsistream.stages import Address
 from hsistream.stages.features import feature_kinds, load_features, read_features
@@ -58,6 +59,9 @@ def main() -> None:
     parser.add_argument("--heads", nargs="+", default=["lda", "logistic"])
     parser.add_argument("--networks", nargs="*", default=["dgc"])
     parser.add_argument("--features", nargs="+", default=list(PLAIN))
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], help="section.key=value, for networks"
+    )
     parser.add_argument("--with-raw", action="store_true", help="latents beside spectra, too")
     parser.add_argument("--keep", type=Path, help="file for the accuracy of every split, JSON")
     asked = parser.parse_args()
@@ -118,7 +122,9 @@ def features(
     sets = [(each, "raw", [each], [[each]]) for each in asked.features]
     sets += [(each, each, ["latents"], besides) for each in asked.networks]
     for title, method, names, wanted in sets:
+        given = asked.set if method in asked.networks else ()
         settings: list[tuple[str, Any]] = [
+            *map(parse_setting, given),
             ("classify.labels", str(path)),
             ("classify.key", "gt"),
             ("classify.splits", 0),

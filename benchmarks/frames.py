@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from painted import MATERIALS, painted_frames
 from quality import configured, data_folder
 from sklearn.metrics import adjusted_rand_score
 
 import hsistream as hs
 from hsistream.readers.labels import read_labels
+from hsistream.regions.seams import LabelChanges
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL
 from hsistream.scene.leaf_phantom import LeafFrame
@@ -49,6 +51,12 @@ STATISTICS: Mapping[str, tuple[str, ...]] = {
     "snv": ("statistics.illumination=snv",),
 }
 """What may undo the light of a frame."""
+
+TILES_PX = (64, 128)
+"""Sides of the tiles that are cut into superpixels, px."""
+
+ORIGINS = range(0, 24, 3)
+"""Rows and columns that are left away, so that seams lie elsewhere each time."""
 
 ABU = ("abu-airport-1", "abu-airport-2", "abu-airport-3", "abu-urban-4", "abu-urban-5")
 
@@ -86,6 +94,10 @@ class Picture:
             (slice(rows, None), slice(columns, None)),
         )
         return [Picture(self.cube[at], self.valid[at], self.truth[at]) for at in parts]
+
+    def from_origin(self, first: int) -> Picture:
+        """Leave the first rows and columns away."""
+        return Picture(*(each[first:, first:] for each in (self.cube, self.valid, self.truth)))
 
     def changed(self, gain: float, offset: float | NDArray[np.float64] = 0.0) -> Picture:
         """Multiply the spectra by a gain, and add an offset (band,)."""
@@ -258,6 +270,42 @@ def held_out(asked: Asked) -> Iterator[Row]:
             )
 
 
+def seams(asked: Asked) -> Iterator[Row]:
+    """Cut superpixels at tiles: label changes at seams to those elsewhere, and on an uncut map."""
+    picture = asked.picture("salinas150")
+    for tile_px in TILES_PX:
+        found = {"cut": LabelChanges(), "uncut": LabelChanges()}
+        for origin in ORIGINS:
+            part = picture.from_origin(origin)
+            scene = asked.frames(f"salinas150-from-{origin}", [part])
+            _add_seams(found, asked, scene, picture.classes, tile_px)
+        yield f"salinas150, {len(ORIGINS)} origins, {tile_px} px", _ratios(found)
+    sources = painted_frames(4, (500, 500), bands=100, gain=0.1, seed=0, threads=1)
+    painted = asked.sources("painted", [*sources])
+    for tile_px in TILES_PX:
+        found = {"cut": LabelChanges(), "uncut": LabelChanges()}
+        _add_seams(found, asked, painted, MATERIALS, tile_px)
+        yield f"painted, 4 frames of 500 px, {tile_px} px", _ratios(found)
+
+
+def _add_seams(
+    found: dict[str, LabelChanges], asked: Asked, scene: hs.Scene, clusters: int, tile_px: int
+) -> None:
+    """Count label changes at the edges of tiles, on the map cut there and on one cut nowhere."""
+    for how, side in (("cut", tile_px), ("uncut", scene.longest_side)):
+        run = asked.run(scene, clusters, f"segment.tile_px={side}")
+        for each in labels(run, scene):
+            whole = slice(0, each.shape[0]), slice(0, each.shape[1])
+            found[how] += LabelChanges.from_window(
+                each, whole, whole, tile_px=tile_px, no_data=NO_LABEL
+            )
+
+
+def _ratios(found: Mapping[str, LabelChanges]) -> dict[str, float]:
+    ratios = {how: changes.ratio for how, changes in found.items()}
+    return {**ratios, "pairs": found["cut"].seam_pairs, "changed": found["cut"].seam_changes}
+
+
 def _classes(truth: Mapping[str, Labels]) -> int:
     """Count the classes of a truth by frame."""
     return len(np.unique(np.concatenate([each[each > 0] for each in truth.values()])))
@@ -289,6 +337,7 @@ QUESTIONS: Mapping[str, Callable[[Asked], Iterator[Row]]] = {
     "shifts": shifts,
     "many-frames": many_frames,
     "held-out": held_out,
+    "seams": seams,
 }
 
 

@@ -24,8 +24,8 @@ from unittest.mock import patch
 import numpy as np
 
 import hsistream as hs
-from hsistream.config import Execution
 from hsistream.events import Event, Progress
+from hsistream.execution import Execution
 from hsistream.scene.layout import choose_storage, create_frame
 from hsistream.scene.leaf_phantom import leaf_frames
 from hsistream.scene.scene import SPECTRA, VALID, Frame, root_attributes

@@ -14,8 +14,9 @@ from hsistream.version import __version__
 if TYPE_CHECKING:
     from hsistream.calibration import estimate_times
     from hsistream.classification import classify
-    from hsistream.config import Execution, RunConfig
+    from hsistream.config import RunConfig
     from hsistream.evaluation import evaluate
+    from hsistream.execution import Execution
     from hsistream.pipeline import relabel, run, status
     from hsistream.planning import plan
     from hsistream.prediction import predict
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Execution": "config",
+    "Execution": "execution",
     "Frame": "scene.scene",
     "IngestOptions": "scene.ingest",
     "ReadOptions": "readers.sources",

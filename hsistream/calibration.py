@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Event, Notify, Progress
+from hsistream.execution import Execution
 from hsistream.growth import (
     FEWEST_MOMENTS,
     TRAIN,

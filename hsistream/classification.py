@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hsistream import pipeline
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import Notify, ignore
+from hsistream.execution import Execution
 from hsistream.readers.label_sources import read_labelled
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene

@@ -1,22 +1,19 @@
-"""What is asked (:class:`RunConfig`) and how to run it (:class:`Execution`).
+"""What is asked of a run (:class:`RunConfig`): checked here, once, at the door.
 
-Everything in a RunConfig may change the result and is fingerprinted; nothing
-in an Execution may. Both are checked here, once, at the door.
+All of it may change the result and is fingerprinted; how to run it is said by
+:class:`hsistream.execution.Execution`, nothing of which may.
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
-from hsistream.machine import usable_cores
 from hsistream.network_sections import DiffcrnSection, EncoderSection, TrainingSection
 from hsistream.presets import presets_of
 from hsistream.sections import (
@@ -33,8 +30,6 @@ from hsistream.sections import (
     ViewsSection,
 )
 from hsistream.trees import flat, key_path, merged, nested, toml_value
-
-GIB = 2**30
 
 PROJECTION_OF = {"pca": "z", "mean5": "z", "mnf": "mnf"}
 """Features of a classifier that are scores, to their projection."""
@@ -262,54 +257,6 @@ class RunConfig(Section):
             for key in keys
             if mine.get(key) != theirs.get(key)
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """How to run: nothing here may change a result.
-
-    Parameters
-    ----------
-    tile_px : int, optional
-        Side of the tiles of the labelling passes; None chooses one that fits the memory.
-    scheduler : str
-        ``"none"`` (threads of this process), ``"local:N"`` (N worker processes)
-        or the address of a dask scheduler.
-    threads : int, optional
-        Tiles in work at once without a scheduler; None means one per core.
-    memory_bytes : int, optional
-        Limit that ``plan`` holds a run to; None means half of the machine's memory.
-    device : str
-        ``"auto"``, ``"cpu"`` or ``"cuda"``, for methods with a network.
-    """
-
-    tile_px: int | None = None
-    scheduler: str = "none"
-    threads: int | None = None
-    memory_bytes: int | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    def __post_init__(self) -> None:
-        if self.tile_px is not None and self.tile_px < 8:
-            raise ConfigError(f"A tile must be at least 8 px wide, but --tile is {self.tile_px}.")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"--threads must be at least 1, but is {self.threads}.")
-        if self.memory_bytes is not None and self.memory_bytes < 1:
-            raise ConfigError("--memory must be more than 0 bytes.")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise ConfigError(f"--device must be auto, cpu or cuda, but is {self.device!r}.")
-        if not re.fullmatch(r"none|local:[1-9]\d*|[a-z]+://\S+", self.scheduler):
-            raise ConfigError(
-                f"--scheduler must be none, local:N or an address such as tcp://host:8786, "
-                f"but is {self.scheduler!r}."
-            )
-
-    @property
-    def workers(self) -> int:
-        """Tiles in work at once, where this process or ``local:N`` decides it."""
-        if self.scheduler.startswith("local:"):
-            return int(self.scheduler.removeprefix("local:"))
-        return self.threads or usable_cores()
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.evaluation import evaluate
 from hsistream.events import Notify, ignore
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.report.scores import Scores
 from hsistream.runs import RunDirectory

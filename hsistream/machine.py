@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+GIB = 2**30
+
 
 def usable_cores() -> int:
     """Count the cores that this process may use; a Mac knows only those that it has."""

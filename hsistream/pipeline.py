@@ -13,12 +13,14 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, IncompleteError
 from hsistream.events import Event, Noted, Notify, Progress, StageFinished, Warned, ignore
+from hsistream.execution import Execution
 from hsistream.files import filing
+from hsistream.manifest import StageRecord
 from hsistream.planning import Plan, plan, refuse
-from hsistream.runs import RunDirectory, StageRecord, fingerprint
+from hsistream.runs import RunDirectory, fingerprint
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.memory import PeakMemory, release_memory
 from hsistream.scene.scene import Scene

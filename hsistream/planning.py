@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hsistream.classifiers import NETWORKS, load_classifier
-from hsistream.config import GIB, Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
-from hsistream.machine import usable_bytes
+from hsistream.execution import Execution
+from hsistream.machine import GIB, usable_bytes
 from hsistream.methods import choose_device, load_method
 from hsistream.runtime.memory import own_bytes
 from hsistream.scene.scene import Scene

@@ -1,8 +1,7 @@
 """A run directory: where things lie, what is done, and what was asked.
 
-The only place that knows paths. ``manifest.json`` is replaced whole by rename;
-a stage is done when the manifest holds its fingerprint, whatever else lies on
-the disk.
+The only place that knows paths. A stage is done when the manifest holds its
+fingerprint, whatever else lies on the disk.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING, Any, cast
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, StoreError
 from hsistream.files import filing, locked, partial_of, write_text
+from hsistream.manifest import Manifest
 
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMAT = 2
 LOCK = "lock"
 
 LABELS = "labels"
@@ -43,33 +42,6 @@ CONFIDENCE_STEPS = 254
 
 NO_CONFIDENCE = 255
 """Stored confidence of a pixel without data."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageRecord:
-    """What the manifest keeps of a finished stage."""
-
-    fingerprint: str
-    elapsed_s: float
-    peak_bytes: int
-    tiles: int = 0
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a run works on, and which of its stages are done."""
-
-    scene_uri: str
-    scene_identity: str
-    version: str
-    stages: Mapping[str, StageRecord] = field(default_factory=dict)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the stages warned of, each once."""
-        said = (each for stage in self.stages.values() for each in stage.warnings)
-        return tuple(dict.fromkeys(said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,22 +182,7 @@ class RunDirectory:
         """
         if not self.exists:
             raise StoreError(f"A run directory is needed, but {self.path} is none.")
-        with filing(self.manifest_path):
-            text = self.manifest_path.read_bytes()
-        try:
-            facts = json.loads(text)
-            if facts["format"] != FORMAT:
-                raise StoreError(
-                    f"{self.path} has format {facts['format']}, but this version of hsistream "
-                    f"reads format {FORMAT}. Use the version that made it, or run again elsewhere."
-                )
-            stages = {name: _record(record) for name, record in facts["stages"].items()}
-            del facts["format"]
-            return Manifest(**{**facts, "stages": stages})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedError(
-                f"{self.manifest_path} cannot be understood. Delete {self.path} and run again."
-            ) from error
+        return Manifest.read(self.manifest_path)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -335,8 +292,7 @@ class RunDirectory:
 
     def save(self, manifest: Manifest) -> None:
         """Replace the manifest."""
-        text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2)
-        write_text(self.manifest_path, text)
+        manifest.write(self.manifest_path)
 
     def _beginnings(self) -> set[str]:
         """Name the files that a run may leave that was killed before its first manifest."""
@@ -382,11 +338,6 @@ class RunDirectory:
                 f"{self.path} holds a run of another scene (identity {found[:8]} there, "
                 f"{identity[:8]} here). Choose another directory with --run."
             )
-
-
-def _record(facts: Mapping[str, Any]) -> StageRecord:
-    """Read what the manifest keeps of a stage."""
-    return StageRecord(**{**facts, "warnings": tuple(facts["warnings"])})
 
 
 def fingerprint(*parts: Any) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
 from hsistream.scene import layout as layout_module

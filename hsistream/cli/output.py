@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hsistream.config import GIB, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
+from hsistream.machine import GIB
 from hsistream.pipeline import StageStatus
 from hsistream.planning import Plan
 from hsistream.presets import CLASSIFY_PRESETS, PRESETS

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsistream.config import GIB, Execution, RunConfig, parse_setting
+from hsistream.config import RunConfig, parse_setting
 from hsistream.errors import ConfigError
+from hsistream.execution import Execution
+from hsistream.machine import GIB
 from hsistream.scene.scene import Scene
 
 _UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}

@@ -1,4 +1,4 @@
-"""Blocks of a scene: which are read, in which order, for how many pairs, and into what.
+"""Blocks of a scene: which are read, in which order, and for how many pairs.
 
 A *block* is a square of whole chunks, so that no chunk is decoded for a part
 of its pixels; where a frame ends, it ends too. Blocks stand in *slots*: pair
@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.scene.scene import Scene
-from hsistream.tiles import Window, size, strips, within
+from hsistream.tiles import Window
 
 LEAST_CHUNKS = 2
 """Chunks per side of a block, at least: a grid of single chunks could never be shifted."""
@@ -279,63 +278,6 @@ def frame_shares(valid_pixels: Sequence[int]) -> NDArray[np.float64]:
     return share
 
 
-@dataclass(frozen=True, slots=True)
-class BlockPixels:
-    """Spectra (band, y, x) and mask (y, x) of a window, filled strip by strip of its chunks.
-
-    ``missing`` (chunk row, chunk column) tells which chunks nobody has claimed yet.
-    """
-
-    frame: int
-    window: Window
-    spectra: NDArray[Any]
-    valid: NDArray[np.bool_]
-    missing: NDArray[np.bool_]
-
-    @classmethod
-    def empty(cls, scene: Scene, block: Block) -> BlockPixels:
-        """Make room for a block or a whole frame."""
-        height, width = size(block.window)
-        spectra = np.empty((scene.bands, height, width), scene.dtype)
-        valid = np.empty((height, width), np.bool_)
-        missing = np.ones((-(-height // scene.chunk_px), -(-width // scene.chunk_px)), np.bool_)
-        return cls(block.frame, block.window, spectra, valid, missing)
-
-    def claim(self, block: Window, chunk_px: int) -> list[Window]:
-        """List what must be read to fill a block, and count it as filled from now on."""
-        claimed = []
-        for rows, columns in strips(block, chunk_px):
-            top, left = (part.start for part in within((rows, columns), self.window))
-            chunks = -(-(columns.stop - columns.start) // chunk_px)
-            row = self.missing[top // chunk_px, left // chunk_px :][:chunks]
-            edges = np.flatnonzero(np.diff(row, prepend=False, append=False)) * chunk_px
-            for first, stop in (columns.start + edges).reshape(-1, 2).tolist():
-                claimed.append((rows, slice(first, min(stop, columns.stop))))
-            row[:] = False
-        return claimed
-
-    def fill(self, scene: Scene, windows: Sequence[Window]) -> None:
-        """Read windows of the frame."""
-        for window in windows:
-            rows, columns = within(window, self.window)
-            self.spectra[:, rows, columns] = scene.read(self.frame, window)
-            self.valid[rows, columns] = scene.valid(self.frame, window)
-
-    def cut(self, origin: tuple[int, int], side_px: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Copy the spectra (band, y, x) and the mask (y, x) of a square."""
-        spectra = self.spectra[:, *self._square(origin, side_px)]
-        return _mirrored(spectra, side_px), self.cut_valid(origin, side_px)
-
-    def cut_valid(self, origin: tuple[int, int], side_px: int) -> NDArray[np.bool_]:
-        """Copy the mask of a square, (y, x)."""
-        return _mirrored(self.valid[self._square(origin, side_px)], side_px)
-
-    def _square(self, origin: tuple[int, int], side_px: int) -> Window:
-        """Find a square of the frame in the arrays; it ends where they do."""
-        top, left = origin[0] - self.window[0].start, origin[1] - self.window[1].start
-        return slice(top, top + side_px), slice(left, left + side_px)
-
-
 def _draw_frames(valid_pixels: Sequence[int], schedule: Schedule, seed: int) -> NDArray[np.int64]:
     """Draw the frame of every block, (block,).
 
@@ -394,10 +336,3 @@ def _take(rounds: Iterator[NDArray[Any]], wanted: int) -> NDArray[Any]:
         parts.append(next(rounds))
         found += len(parts[-1])
     return np.concatenate(parts)[:wanted]
-
-
-def _mirrored(values: NDArray[Any], side_px: int) -> NDArray[Any]:
-    """Copy an array (..., y, x), continued to a full square by its mirror image."""
-    height, width = values.shape[-2:]
-    rim = [(0, 0)] * (values.ndim - 2) + [(0, side_px - height), (0, side_px - width)]
-    return np.pad(values, rim, mode="symmetric")

@@ -2,44 +2,36 @@
 
 Pair ``p`` of a run is a function of the scene, the seed and the settings: it
 does not matter when it is asked for, nor where the stream was entered, so a
-killed training goes on without a saved state. Crops are cut from blocks that
-one thread reads ahead of their use; see :mod:`hsistream.scene.blocks`.
+killed training goes on without a saved state. Which blocks they are cut from is
+said by :mod:`hsistream.scene.blocks`; :mod:`hsistream.scene.buffer` holds them.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import ConfigError, SceneError, TileError
-from hsistream.machine import give_back
-from hsistream.scene.blocks import (
-    Block,
-    BlockGrid,
+from hsistream.scene.blocks import BlockGrid, BlockPlan, choose_grid, draw_places, make_schedule
+from hsistream.scene.buffer import (
+    BLOCKS_AHEAD,
+    BlockBuffer,
     BlockPixels,
-    BlockPlan,
-    choose_grid,
-    draw_places,
-    make_schedule,
+    Counters,
+    spectrum_bytes,
 )
 from hsistream.scene.scene import Scene
-from hsistream.tiles import Window, area, size
+from hsistream.tiles import Window, size
 
 CROP_PX = 64
 """Height and width of a crop."""
 
 STREAMED = 6
 """Blocks from which pairs are drawn at a time, at most, where not all frames are kept."""
-
-BLOCKS_AHEAD = 1
-"""Blocks that are read before they are needed; one thread reads, so more would only take room."""
 
 TRIES = 8
 """Positions that a pair may try until its crops share a valid pixel."""
@@ -135,21 +127,6 @@ class CropPair:
         return _overlap(self.first.origin, self.second.origin, self.first.valid.shape[0])
 
 
-@dataclass(slots=True)
-class Counters:
-    """What a stream has read and given, in bytes of spectra, and how it came by its blocks."""
-
-    bytes_read: int = 0
-    bytes_used: int = 0
-    blocks_read: int = 0
-    hits: int = 0
-
-    @property
-    def amplification(self) -> float:
-        """Bytes read, in bytes used; each crop counts once."""
-        return self.bytes_read / max(1, self.bytes_used)
-
-
 @dataclass(frozen=True, slots=True)
 class CropStream:
     """The pairs of a run; see :func:`open_crops`.
@@ -173,21 +150,17 @@ class CropStream:
             If they cannot be read.
         """
         pairs = self.settings.pairs
-        thread = ThreadPoolExecutor(1, thread_name_prefix="crops")
-        buffer = _Buffer(self, thread, first_step * pairs)
-        try:
+        with BlockBuffer(self.scene, self.plan, self.counters, first_step * pairs) as buffer:
             for step in range(first_step, self.settings.steps):
                 numbers = range(step * pairs, (step + 1) * pairs)
                 yield [self._pair(number, buffer) for number in numbers]
-        finally:
-            thread.shutdown(cancel_futures=True)
 
-    def _pair(self, number: int, buffer: _Buffer) -> CropPair:
+    def _pair(self, number: int, buffer: BlockBuffer) -> CropPair:
         """Cut a pair from its block."""
         settings, block = self.settings, self.plan.schedule.block(number)
         pixels = buffer.pixels(number, block)
         origins = _draw_origins(number, self.plan.block(block).window, pixels, settings)
-        self.counters.bytes_used += 2 * settings.crop_px**2 * _spectrum_bytes(self.scene)
+        self.counters.bytes_used += 2 * settings.crop_px**2 * spectrum_bytes(self.scene)
         first, second = (Crop(*pixels.cut(origin, settings.crop_px), origin) for origin in origins)
         return CropPair(number, pixels.frame, first, second)
 
@@ -255,7 +228,7 @@ def padded_frames(scene: Scene, crop_px: int) -> list[str]:
 
 def buffer_bytes(scene: Scene, settings: CropSettings) -> int:
     """Promise the memory of a stream: blocks, what reading them takes, and two steps of crops."""
-    grid, pixel_bytes = _grid(scene, settings), _spectrum_bytes(scene) + 1
+    grid, pixel_bytes = _grid(scene, settings), spectrum_bytes(scene) + 1
     held_px = (_slots(scene, grid, settings) + BLOCKS_AHEAD) * _largest_block_px(scene, grid)
     if _fits(scene, grid, settings):
         held_px = _drawn_px(scene)
@@ -263,60 +236,6 @@ def buffer_bytes(scene: Scene, settings: CropSettings) -> int:
     crops_px = 2 * settings.pairs * 2 * settings.crop_px**2
     mask_bytes = 4 * scene.shard_px**2
     return (held_px + DECODING * strip_px + crops_px) * pixel_bytes + mask_bytes
-
-
-class _Buffer:
-    """The blocks in the slots and the next few, and the thread that reads them.
-
-    What is read is decided where pairs are asked for, in their order; the
-    thread only fills arrays, so that its pace does not matter.
-    """
-
-    def __init__(self, stream: CropStream, thread: ThreadPoolExecutor, first_pair: int) -> None:
-        self._stream, self._plan, self._thread = stream, stream.plan, thread
-        self._needs = self._plan.schedule.needs(first_pair)
-        self._ahead: deque[tuple[int, Future[None] | None]] = deque()
-        self._in_slot: dict[int, int] = {}
-        self._held: dict[Block, BlockPixels] = {}
-
-    def pixels(self, pair: int, number: int) -> BlockPixels:
-        """Give what holds block ``number`` for a pair; wait until it has been read."""
-        slot = pair % self._plan.schedule.slots
-        if self._in_slot.get(slot) != number:
-            self._look_ahead()
-            _, reading = self._ahead.popleft()
-            self._in_slot[slot] = number
-            self._drop_unused()
-            self._look_ahead()
-            if reading is not None:
-                reading.result()
-        return self._held[self._plan.held(number)]
-
-    def _look_ahead(self) -> None:
-        """Have the next blocks read."""
-        for number in islice(self._needs, BLOCKS_AHEAD - len(self._ahead)):
-            self._ahead.append((number, self._request(number)))
-
-    def _request(self, number: int) -> Future[None] | None:
-        """Have the thread read what is missing of a block; None if nothing is."""
-        scene, counters, held = self._stream.scene, self._stream.counters, self._plan.held(number)
-        if held not in self._held:
-            self._held[held] = BlockPixels.empty(scene, held)
-        missing = self._held[held].claim(self._plan.block(number).window, scene.chunk_px)
-        if not missing:
-            counters.hits += 1
-            return None
-        counters.blocks_read += 1
-        counters.bytes_read += sum(map(area, missing)) * _spectrum_bytes(scene)
-        return self._thread.submit(self._held[held].fill, scene, missing)
-
-    def _drop_unused(self) -> None:
-        """Forget the blocks that are neither in a slot nor among the next."""
-        if not self._plan.keep:
-            ahead = (number for number, _ in self._ahead)
-            used = {self._plan.held(number) for number in (*self._in_slot.values(), *ahead)}
-            self._held = {block: self._held[block] for block in used}
-            give_back()
 
 
 def _draw_origins(
@@ -378,7 +297,7 @@ def _check_counts(scene: Scene, counts: Sequence[NDArray[np.int32]]) -> None:
 def _grid(scene: Scene, settings: CropSettings) -> BlockGrid:
     """Choose the blocks of a scene."""
     limits = settings.crop_px, settings.block_px_most, settings.block_bytes_most
-    return choose_grid(scene.chunk_px, _spectrum_bytes(scene), *limits)
+    return choose_grid(scene.chunk_px, spectrum_bytes(scene), *limits)
 
 
 def _slots(scene: Scene, grid: BlockGrid, settings: CropSettings) -> int:
@@ -402,8 +321,3 @@ def _largest_block_px(scene: Scene, grid: BlockGrid) -> int:
     """Count the pixels of the largest block."""
     shapes = [frame.shape for frame in scene.frames if frame.valid_pixels]
     return max(grid.longest_px(height) * grid.longest_px(width) for height, width in shapes)
-
-
-def _spectrum_bytes(scene: Scene) -> int:
-    """Bytes of the spectrum of a pixel, as stored."""
-    return scene.bands * scene.itemsize

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Notify, Progress, StageStarted
+from hsistream.execution import Execution
 from hsistream.runs import RunDirectory
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.map_tiles import TileFunction, map_tiles

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
+from hsistream.manifest import Manifest
 from hsistream.report.facts import (
     ClusterSummary,
     FramePicture,
@@ -30,7 +31,6 @@ from hsistream.runs import (
     NO_CONFIDENCE,
     NO_LABEL,
     SUPERPIXELS,
-    Manifest,
     RunDirectory,
 )
 from hsistream.scene.scene import Scene

@@ -20,10 +20,11 @@ from hsistream.classification import classify, request
 from hsistream.classifiers import logistic
 from hsistream.classifiers.base import Lesson
 from hsistream.classifiers.splits import TEST, TRAIN, Labels, least_distance_px
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError
 from hsistream.evaluation import evaluate, export_labels
 from hsistream.events import Event, Progress, StageStarted
+from hsistream.execution import Execution
 from hsistream.runs import CONFIDENCE, LABELS, LATENTS, NO_LABEL, PROBABILITY, RunDirectory
 from hsistream.runtime.cluster import connect
 from hsistream.runtime.memory import release_memory

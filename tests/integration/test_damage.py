@@ -12,9 +12,10 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import DamagedError
 from hsistream.events import Event, Progress, StageStarted
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Event, Warned
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL, RunDirectory

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.presets import PRESETS
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory

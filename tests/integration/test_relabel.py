@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from hsistream import pipeline
-from hsistream.config import Execution
 from hsistream.events import Event, Progress, StageStarted
+from hsistream.execution import Execution
 from hsistream.runs import NO_LABEL, RunDirectory
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.runs import NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene

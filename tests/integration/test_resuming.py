@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from hsistream import pipeline
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Event, Progress
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
 from hsistream.scene.ingest import IngestOptions, ingest

@@ -12,7 +12,8 @@ import pytest
 
 from hsistream import calibration, pipeline
 from hsistream.calibration import estimate_times
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.presets import PRESETS
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import Execution
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.presets import PRESETS
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory

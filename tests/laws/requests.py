@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.consensus.views import HALO
 from hsistream.errors import TileError
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.readers.sources import open_sources
 from hsistream.runs import LABELS, NO_LABEL

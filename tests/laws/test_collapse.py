@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.readers.sources import open_sources
 from hsistream.runs import RunDirectory

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hsistream import stages
-from hsistream.config import Execution
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.presets import PRESETS
 from hsistream.runs import RunDirectory

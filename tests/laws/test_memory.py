@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from hsistream.config import Execution
 from hsistream.events import Event, StageFinished
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.presets import PRESETS
 from hsistream.runs import RunDirectory

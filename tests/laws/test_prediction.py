@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsistream.config import Execution
 from hsistream.events import Event, Progress, StageStarted
+from hsistream.execution import Execution
 from hsistream.pipeline import run, status
 from hsistream.planning import plan
 from hsistream.prediction import predict, request

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Event, Noted, Progress, StageStarted
+from hsistream.execution import Execution
 from hsistream.methods import watching
 from hsistream.pipeline import run, status
 from hsistream.runs import RunDirectory

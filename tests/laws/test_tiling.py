@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Event, StageStarted
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.readers.sources import open_sources
 from hsistream.runs import INDEX, LABELS, LATENTS, NO_LABEL, RunDirectory

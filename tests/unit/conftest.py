@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.pipeline import run
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene

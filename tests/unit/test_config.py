@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hsistream.cli.request import parse_bytes
-from hsistream.config import Execution, RunConfig, parse_setting
+from hsistream.config import RunConfig, parse_setting
 from hsistream.errors import ConfigError
+from hsistream.execution import Execution
 from hsistream.presets import PRESETS
 from tests.strategies import words
 

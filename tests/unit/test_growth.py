@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.graph.exemplars import ALONE
 from hsistream.growth import (
     CONSTANT_S,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hsistream import planning
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import (
     ConfigError,
     IncompleteError,
@@ -21,6 +21,7 @@ from hsistream.errors import (
     StoreError,
 )
 from hsistream.events import Event, Progress, StageFinished, StageStarted, Warned
+from hsistream.execution import Execution
 from hsistream.pipeline import default_directory, fingerprints, relabel, run, status
 from hsistream.planning import plan, refuse
 from hsistream.presets import PRESETS

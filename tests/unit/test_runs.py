@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, HsistreamError, StoreError
+from hsistream.manifest import Manifest, StageRecord
 from hsistream.runs import (
     CONFIDENCE,
     INDEX,
     LABELS,
     LATENTS,
     NO_LABEL,
-    Manifest,
     RunDirectory,
-    StageRecord,
     fingerprint,
 )
 from hsistream.scene.scene import Scene

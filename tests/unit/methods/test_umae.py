@@ -10,8 +10,9 @@ import pytest
 import torch  # noqa: TID253 the layer of the networks
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
+from hsistream.execution import Execution
 from hsistream.methods import umae
 from hsistream.methods.base import Encoder, Material, Trained
 from hsistream.methods.watching import schedule_of

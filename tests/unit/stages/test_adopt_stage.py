@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError
 from hsistream.events import ignore
+from hsistream.execution import Execution
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.sections import LearntSection

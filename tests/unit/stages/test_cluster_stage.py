@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Event, Warned
+from hsistream.execution import Execution
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, cluster

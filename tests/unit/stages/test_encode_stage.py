@@ -11,7 +11,8 @@ import pytest
 import torch  # noqa: TID253 the layer of the networks
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.methods import load_method
 from hsistream.methods.base import Encoder
 from hsistream.network_sections import DgcSection

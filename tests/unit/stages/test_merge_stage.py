@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import Event, Warned
+from hsistream.execution import Execution
 from hsistream.graph.merging import MergeTree, cut_cost, ward_tree
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.events import ignore
+from hsistream.execution import Execution
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, standardise

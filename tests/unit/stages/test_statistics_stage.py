@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.consensus.projections import (
     Moments,
     edge_scale,
@@ -19,6 +19,7 @@ from hsistream.consensus.projections import (
 )
 from hsistream.errors import ConfigError, SceneError
 from hsistream.events import Event, Warned, ignore
+from hsistream.execution import Execution
 from hsistream.illumination import features
 from hsistream.pipeline import fingerprints
 from hsistream.runs import RunDirectory

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.consensus.projections import unit_length
+from hsistream.execution import Execution
 from hsistream.graph.nodes import Superpixels
 from hsistream.pipeline import run
 from hsistream.regions.density import density_scale, kernel_density, neighbour_distances

@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import Event, Noted, StageFinished
+from hsistream.execution import Execution
 from hsistream.methods.base import ORIGIN, Encoder, Gaps, Place, Probe, Reservoir
 from hsistream.pipeline import run
 from hsistream.runs import INDEX, RunDirectory

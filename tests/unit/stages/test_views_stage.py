@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
 from hsistream.consensus.views import spatial_view
 from hsistream.errors import DamagedError
 from hsistream.events import ignore
+from hsistream.execution import Execution
 from hsistream.illumination import features
 from hsistream.runs import LATENTS, RunDirectory
 from hsistream.scene.ingest import ingest

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hsistream.config import Execution, RunConfig
+from hsistream.config import RunConfig
+from hsistream.execution import Execution
 from hsistream.graph.clustering import TIME_FACTORS
 from hsistream.pipeline import run
 from hsistream.runs import LABELS, NO_LABEL, SUPERPIXELS, RunDirectory
