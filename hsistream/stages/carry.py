@@ -27,7 +27,7 @@ def run_codes(context: Context) -> None:
         context.run.table(walks_stage.TABLE),
         {
             "codes": _labels(context, described).astype(np.uint16),
-            "first": described["first"],
+            "ids": described["ids"],
             "sizes": read_table(context.run.table(walk_table.TABLE))["sizes"],
             "modes": NO_MODES,
         },

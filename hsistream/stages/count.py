@@ -44,7 +44,7 @@ def run(context: Context) -> None:
         count_tile,
         address=context.address,
         views=config.views,
-        segment_px=config.segment.tile_px if walks else None,
+        of_superpixels=walks is not None,
     )
     tiles = context.tiles(context.tile_px, views_stage.halo(config.views))
     store = RasterStore(context.run.codes_uri)
@@ -79,14 +79,13 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 def count_tile(
-    tile: Tile, *, address: Address, views: ViewsSection, segment_px: int | None = None
+    tile: Tile, *, address: Address, views: ViewsSection, of_superpixels: bool = False
 ) -> Table:
     """Code the pixels of one tile, write the codes, return the counts of its pairs of landmarks.
 
-    ``segment_px`` is the edge of the tiles of superpixels, where these have codes. Each pair is
-    told once, as its place in the whole table: most tiles have few of all pairs.
+    Each pair is told once, as its place in the whole table: most tiles have few of all pairs.
     """
-    codes, starts = code_tile(tile, address, views, segment_px)
+    codes, starts = code_tile(tile, address, views, of_superpixels)
     name = address.scene.frames[tile.frame].name
     RasterStore(address.run.codes_uri).write(name, LAYER, tile.core, codes)
     counts = np.triu(count_landmarks(valid_pixels(codes, has_code(codes)), starts)).reshape(-1)
@@ -98,7 +97,7 @@ def count_tile(
 
 
 def code_tile(
-    tile: Tile, address: Address, views: ViewsSection, segment_px: int | None
+    tile: Tile, address: Address, views: ViewsSection, of_superpixels: bool
 ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
     """Code the pixels of one tile, (codebook, y, x), and tell the first landmark of each codebook.
 
@@ -106,15 +105,15 @@ def code_tile(
     """
     scene, codebooks = address.scene, _load_codebooks(address, views.names)
     constants = views_stage.load_constants(address, views.spectral)
-    walks = walks_stage.load_walks(address) if segment_px else None
+    walks = walks_stage.load_walks(address) if of_superpixels else None
     starts = codebooks_stage.landmark_starts(codebooks, walks)
     dtype, name = codes_dtype(starts), scene.frames[tile.frame].name
     none = np.iinfo(dtype).max
     valid = scene.valid(tile.frame, tile.core)
     codes = np.full((len(starts) - 1, *size(tile.core)), none, dtype)
-    if walks and segment_px:
+    if walks:
         ids = RasterStore(address.run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
-        codes[-len(walks.codes) :, valid] = walks.of_pixels(ids[valid], segment_px)
+        codes[-len(walks.codes) :, valid] = walks.of_pixels(ids[valid])
     if valid.any():
         place = _places(codebooks)
         for strip, view, values in views_stage.tile_views(tile, scene, views, constants):

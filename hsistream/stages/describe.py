@@ -47,6 +47,9 @@ CANDIDATES = 32
 PIXELS_AT_ONCE = 65_536
 """Pixels that are summed up together."""
 
+REGION_COLUMNS = ("ids", "count", "feature_sum")
+"""What it keeps of each superpixel, in the order of their ids, which increase."""
+
 NODE_COLUMNS = ("frame", "row", "column", "region", "mass", "density", "features")
 """What the table keeps of each node."""
 
@@ -121,9 +124,9 @@ def describe_tile(
     first = first_id(tile, scene, segment_px)
     mine = (ids >= first) & (ids < first + segment_px**2)
     row, column = (place + edge.start for place, edge in zip(np.nonzero(mine), window, strict=True))
-    own = ids[mine] - first
+    kept, own = np.unique(ids[mine], return_inverse=True)
     features = window_features(tile.frame, window, address, reference, mine)
-    sums = _sums(own, features)
+    sums = _sums(own, features, len(kept))
     likely = nearest_to_means(own, features, sums, CANDIDATES)
     keys = place_keys(scene, tile.frame, row[likely], column[likely])
     density = reference.densities(features[likely], keys, settings.neighbours)
@@ -137,6 +140,7 @@ def describe_tile(
         "mass": sums.count[nodes.owner] / np.bincount(nodes.owner)[nodes.owner],
         "density": density[nodes.pixels],
         "features": features[chosen],
+        "ids": kept,
         "count": sums.count,
         "feature_sum": sums.feature_sum,
         "sampled": own[sampled],
@@ -145,9 +149,8 @@ def describe_tile(
     }
 
 
-def _sums(index: NDArray[np.int64], features: NDArray[np.float32]) -> RegionSums:
+def _sums(index: NDArray[np.int64], features: NDArray[np.float32], regions: int) -> RegionSums:
     """Sum the features (pixel, feature) of superpixels, a part of the pixels at a time."""
-    regions = int(index.max(initial=-1)) + 1
     sums = RegionSums.empty(regions, features.shape[1])
     for first in range(0, len(index), PIXELS_AT_ONCE):
         part = slice(first, first + PIXELS_AT_ONCE)
@@ -155,34 +158,25 @@ def _sums(index: NDArray[np.int64], features: NDArray[np.float32]) -> RegionSums
     return sums
 
 
-def region_numbers(
-    ids: NDArray[np.int64], first: NDArray[np.int64], segment_px: int
-) -> NDArray[np.int64]:
-    """Turn ids of superpixels into their numbers; ``first`` (tile,) are those of every tile."""
-    tile, within_tile = np.divmod(ids, segment_px**2)
-    return np.asarray(first[tile] + within_tile)
-
-
 def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
-    """Join nodes and reservoir, sorted by frame, row and column, and superpixels, by tile."""
-    nodes, reservoir, regions, first = [], [], [], [0]
+    """Join nodes and reservoir, sorted by frame, row and column, and superpixels, by their ids."""
+    nodes, reservoir, regions, before = [], [], [], 0
     for tile, table in ledger.results(tiles):
         frame = np.full(len(table["row"]), tile.frame, np.int32)
-        found = table | {"frame": frame, "region": table["region"] + first[-1]}
+        found = table | {"frame": frame, "region": table["region"] + before}
         nodes.append({name: found[name] for name in NODE_COLUMNS})
         reservoir.append(
             {
                 "frame": np.full(len(table["sampled"]), tile.frame, np.int32),
                 "row": table["sampled_row"],
                 "column": table["sampled_column"],
-                "region": table["sampled"] + first[-1],
+                "region": table["sampled"] + before,
             }
         )
-        regions.append({name: table[name] for name in ("count", "feature_sum")})
-        first.append(first[-1] + len(table["count"]))
+        regions.append({name: table[name] for name in REGION_COLUMNS})
+        before += len(table["ids"])
     return {
         **join_places(nodes),
         **{name: np.concatenate([each[name] for each in regions]) for name in regions[0]},
-        "first": np.asarray(first),
         "reservoir_region": join_places(reservoir)["region"],
     }

@@ -31,7 +31,7 @@ def run(context: Context) -> None:
         label_tile,
         address=context.address,
         views=views,
-        segment_px=context.config.segment.tile_px if context.config.has_superpixels else None,
+        of_superpixels=context.config.has_superpixels,
     )
     label_tiles(context, task, views_stage.halo(views))
 
@@ -54,11 +54,8 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 
 def label_tile(
-    tile: Tile, *, address: Address, views: ViewsSection, segment_px: int | None = None
+    tile: Tile, *, address: Address, views: ViewsSection, of_superpixels: bool = False
 ) -> Table:
-    """Label one tile, and count the pixels of every label.
-
-    ``segment_px`` is the edge of the tiles of superpixels, where these have codes.
-    """
-    codes, _ = code_tile(tile, address, views, segment_px)
+    """Label one tile, and count the pixels of every label."""
+    codes, _ = code_tile(tile, address, views, of_superpixels)
     return label_codes(tile, address, [(tile.core, codes)])

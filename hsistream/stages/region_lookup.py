@@ -24,19 +24,18 @@ from hsistream.tiles import Tile
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """Label and confidence (region,) of every superpixel; first region (tile,) of every tile."""
+    """Ids, labels and confidence (region,) of all superpixels, in the order of their ids."""
 
+    ids: NDArray[np.int64]
     labels: NDArray[np.uint16]
     confidence: NDArray[np.uint8]
-    first: NDArray[np.int64]
     clusters: int
 
 
 def run(context: Context) -> None:
     """Label all pixels."""
     RasterStore(context.run.superpixels_uri).check_complete(context.scene.frames, SUPERPIXELS)
-    segment_px = context.config.segment.tile_px
-    label_tiles(context, partial(label_tile, address=context.address, segment_px=segment_px))
+    label_tiles(context, partial(label_tile, address=context.address))
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
@@ -46,19 +45,19 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     return Needs(
         tiles=len(scene_tiles(scene, tile_px)),
         task={"superpixels, and decoding": 32 * pixels, "labels": 32 * pixels},
-        driver={"labels of superpixels": 16 * regions, "labels at seams": seam_bytes(scene)},
+        driver={"superpixels": 24 * regions, "labels at seams": seam_bytes(scene)},
         disk_bytes=2 * scene.pixels,
     )
 
 
-def label_tile(tile: Tile, *, address: Address, segment_px: int) -> Table:
+def label_tile(tile: Tile, *, address: Address) -> Table:
     """Label one tile and count the pixels of every label."""
     table, name = _load(address), address.scene.frames[tile.frame].name
     ids = RasterStore(address.run.superpixels_uri).read(name, SUPERPIXELS, tile.core)
     label = np.full(ids.shape, NO_LABEL, np.uint16)
     confidence = np.full(ids.shape, NO_CONFIDENCE, np.uint8)
     known = ids >= 0
-    region = describe_stage.region_numbers(ids[known], table.first, segment_px)
+    region = np.searchsorted(table.ids, ids[known])
     label[known], confidence[known] = table.labels[region], table.confidence[region]
     return write_labels(tile, address, label, confidence, table.clusters)
 
@@ -68,5 +67,5 @@ def _load(address: Address) -> _Lookup:
     """Read the labels of the superpixels once for many tiles."""
     clusters = read_table(address.run.table(CLUSTERS))
     confidence = np.rint(clusters["margins"] * CONFIDENCE_STEPS).astype(np.uint8)
-    first = read_table(address.run.table(describe_stage.TABLE))["first"]
-    return _Lookup(clusters["labels"], confidence, first, int(clusters["clusters"]))
+    ids = read_table(address.run.table(describe_stage.TABLE))["ids"]
+    return _Lookup(ids, clusters["labels"], confidence, int(clusters["clusters"]))

@@ -1,7 +1,8 @@
 """Superpixels of every frame, from the tiles that were cut one by one.
 
-Every pixel belongs to the superpixel that its own tile keeps there, or else to one
-that a tile around it keeps. The id of a superpixel is the number of its tile, times
+Every pixel belongs to the superpixel that the first of the tiles around it, in their
+order, keeps there; so superpixels meet where those of the earlier tile end, and not in a
+straight line at the edge of a tile. The id of a superpixel is the number of its tile, times
 the pixels of a tile, plus its number within the tile: unique without a second pass.
 """
 
@@ -69,11 +70,11 @@ def join_tile(tile: Tile, *, address: Address, settings: SegmentSection) -> Tabl
 
 
 def _offers(tile: Tile, address: Address, settings: SegmentSection) -> Iterator[NDArray[np.int64]]:
-    """Yield the ids (y, x) that tiles keep in the core of one, those of the tile itself first."""
+    """Yield the ids (y, x) that tiles keep in the core of one, in the order of the tiles."""
     scene, slots = address.scene, Slots.of(settings)
     frame, store = scene.frames[tile.frame], RasterStore(address.run.cuts_uri)
     grid = TileGrid(frame.shape, settings.tile_px, settings.margin_px, tile.frame)
-    for near in (tile, *_around(tile, grid)):
+    for near in _around(tile, grid):
         part = overlap(tile.core, near.window(frame.shape))
         if part is not None:
             ids = np.full(size(tile.core), NONE, np.int64)
@@ -84,13 +85,12 @@ def _offers(tile: Tile, address: Address, settings: SegmentSection) -> Iterator[
 
 
 def _around(tile: Tile, grid: TileGrid) -> Iterator[Tile]:
-    """Yield the tiles around one, in their order."""
+    """Yield a tile and those around it, in their order."""
     for row, column in product(
         range(max(0, tile.row - 1), min(grid.rows, tile.row + 2)),
         range(max(0, tile.column - 1), min(grid.columns, tile.column + 2)),
     ):
-        if (row, column) != (tile.row, tile.column):
-            yield grid[row, column]
+        yield grid[row, column]
 
 
 def first_id(tile: Tile, scene: Scene, tile_px: int) -> int:

@@ -172,7 +172,7 @@ SUPERPIXELS = (
     ),
     Stage(
         name="segment",
-        version=3,
+        version=4,
         needs=("cut",),
         sections=(),
         writes=("superpixels.zarr", "superpixels.npz"),
@@ -181,7 +181,7 @@ SUPERPIXELS = (
     ),
     Stage(
         name="describe",
-        version=3,
+        version=4,
         needs=("segment", "encode"),
         sections=("graph",),
         writes=("regions.npz", "reference.npz"),

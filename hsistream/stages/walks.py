@@ -31,18 +31,18 @@ TABLE = "walks"
 
 @dataclass(frozen=True, slots=True)
 class Walks:
-    """Codes (codebook, region) uint16 of all superpixels; first region (tile,) of every tile.
+    """Codes (codebook, region) uint16 of all superpixels, and their ids (region,), increasing.
 
     ``sizes`` (codebook,) are the numbers of codes that there can be.
     """
 
     codes: NDArray[np.uint16]
-    first: NDArray[np.int64]
+    ids: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
-    def of_pixels(self, ids: NDArray[np.int64], segment_px: int) -> NDArray[np.uint16]:
+    def of_pixels(self, ids: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Look up the codes (codebook, pixel) of pixels by the ids (pixel,) of superpixels."""
-        return self.codes[:, describe_stage.region_numbers(ids, self.first, segment_px)]
+        return self.codes[:, np.searchsorted(self.ids, ids)]
 
 
 def run(context: Context) -> None:
@@ -60,7 +60,7 @@ def run(context: Context) -> None:
         context.run.table(TABLE),
         {
             "codes": found.labels.astype(np.uint16),
-            "first": table["first"],
+            "ids": table["ids"],
             "reservoir_region": table["reservoir_region"],
             "time": np.asarray(found.time),
             "frame_returns": returns,
@@ -91,4 +91,4 @@ def landmark_sizes(config: RunConfig) -> list[int]:
 def load_walks(address: Address) -> Walks:
     """Read the codes of superpixels once for many tiles."""
     table = read_table(address.run.table(TABLE))
-    return Walks(table["codes"], table["first"], table["sizes"])
+    return Walks(table["codes"], table["ids"], table["sizes"])

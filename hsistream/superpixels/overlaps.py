@@ -62,7 +62,9 @@ def settle(valid: NDArray[np.bool_], offers: Iterable[Ids], spare: int) -> Ids:
     valid : (y, x) bool
         Pixels of the core with data.
     offers : iterable of (y, x) int64
-        Ids of kept superpixels, of the core's own window first; -1 where a window has none.
+        Ids of kept superpixels, of each window; -1 where a window has none. All cores are
+        offered them in one order of the windows, so that what a pixel gets is the same whole
+        superpixel on both sides of an edge.
     spare : int
         Id for the pixels of a core to which no window offers anything.
 

@@ -18,10 +18,8 @@ from hsistream.stages import cluster as cluster_stage
 from hsistream.stages import codebooks as codebooks_stage
 from hsistream.stages import count as count_stage
 from hsistream.stages import describe as describe_stage
-from hsistream.stages import scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stages import walks as walks_stage
-from hsistream.stages.segment import first_id
 from hsistream.stages.walks import Walks
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import read_table
@@ -48,14 +46,9 @@ def regions_of(joint: RunDirectory, scene: Scene, frame: int) -> NDArray[np.int6
     """Number of the superpixel of every pixel, (y, x), counted tile by tile; -1 = no data."""
     shape = scene.frames[frame].shape
     ids = joint.open(SUPERPIXELS, scene.frames[frame].name).to_numpy()
-    first = read_table(joint.table(describe_stage.TABLE))["first"]
-    found = np.full(shape, -1)
-    for number, tile in enumerate(scene_tiles(scene, SEGMENT_PX)):
-        if tile.frame == frame:
-            start = first_id(tile, scene, SEGMENT_PX)
-            mine = (ids >= start) & (ids < start + SEGMENT_PX**2)
-            found[mine] = ids[mine] - start + first[number]
-    return found
+    listed = read_table(joint.table(describe_stage.TABLE))["ids"].tolist()
+    numbers = {each: number for number, each in enumerate(listed)}
+    return np.array([numbers.get(each, -1) for each in ids.ravel()]).reshape(shape)
 
 
 def test_there_is_a_clustering_for_every_time_and_size(joint: RunDirectory) -> None:
@@ -92,9 +85,10 @@ def test_pixels_have_the_codes_of_their_superpixels(scene: Scene, joint: RunDire
 
 
 def test_ids_of_several_tiles_are_looked_up() -> None:
-    walks = Walks(np.array([[0, 1, 2, 0]], np.uint16), np.array([0, 1, 3, 4]), np.array([3]))
-    ids = np.array([0, 2 * 16, 16 + 1, 16])  # tiles of 4 px: superpixels 0 | 0 1 | 0
-    np.testing.assert_array_equal(walks.of_pixels(ids, 4), [[0, 0, 2, 1]])
+    # tiles of 4 px, of which the second keeps two superpixels but its first
+    walks = Walks(np.array([[0, 1, 2, 0]], np.uint16), np.array([0, 17, 18, 32]), np.array([3]))
+    ids = np.array([0, 2 * 16, 16 + 2, 16 + 1])
+    np.testing.assert_array_equal(walks.of_pixels(ids), [[0, 0, 2, 1]])
 
 
 def test_all_clusterings_together_weigh_as_much_as_a_spectral_name(joint: RunDirectory) -> None:
