@@ -376,10 +376,10 @@ def answers(
 
 
 def written(value: float) -> str:
-    """Write a share, or a number of things."""
+    """Write a share or a ratio, or a number of things."""
     if np.isnan(value):
         return "-"
-    return f"{value:.4f}" if abs(value) <= 1 else f"{value:.1f}"
+    return f"{value:.4f}" if abs(value) < 10 and value != int(value) else f"{value:.1f}"
 
 
 if __name__ == "__main__":

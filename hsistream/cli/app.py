@@ -85,7 +85,9 @@ def ingest(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Frames: .npz .npy .mat .h5 .nc ENVI GeoTIFF .zarr, or a folder of them."
+            default_factory=list,
+            show_default=False,
+            help="Frames: .npz .npy .mat .h5 .nc ENVI GeoTIFF .zarr, or a folder of them.",
         ),
     ],
     scene: Annotated[Path, typer.Argument(help="Scene store to make, such as scene.zarr.")],
@@ -127,6 +129,7 @@ def ingest(
         keep_zeros=keep_zeros,
     )
     writing = IngestOptions(no_data=no_data, keep_zeros=keep_zeros, overwrite=overwrite)
+    request.check_sources(sources, scene)
     with shown(progress.value) as notify:
         made = write_scene(open_sources(sources, reading), scene, writing, notify)
     output.as_json(output.scene_facts(made)) if json else output.scene(made)

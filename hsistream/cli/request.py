@@ -72,6 +72,15 @@ def shape(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def check_sources(sources: Sequence[Path], scene: Path) -> None:
+    """Refuse one path alone: it would be that of the scene."""
+    if not sources:
+        raise ConfigError(
+            f"Files and, last, the scene to make of them are needed, but only {scene} was given. "
+            f"Try: hsistream ingest {scene} {scene.stem}.zarr"
+        )
+
+
 def parse_bytes(text: str) -> int:
     """Read a size such as ``"1.5 GiB"``.
 

@@ -27,17 +27,26 @@ def settled_place(
     stated: Georeference | None,
     centres: tuple[Sequence[float], Sequence[float]],
     system: Any,
+    facts: Mapping[str, Any],
     where: str,
 ) -> Georeference | None:
     """Choose between the place that attributes state and that of the pixel centres (y, x).
 
     Who cuts a store takes the coordinates of pixels along, but not the attributes: where
-    both are there and differ, the coordinates count. Without a system they are no place.
+    both are there and differ, the coordinates count. Without a system they are no place; a
+    CF grid mapping, of which ``facts`` are the attributes, may give it by parameters alone.
     """
     centred = Georeference.of_centres(*centres, stated.crs_wkt if stated else system)
     if centred is None or (stated is not None and stated.is_turned):
         return stated
     if stated is None:
+        if not centred.crs_wkt and "grid_mapping_name" in facts:
+            log.warning(
+                "The coordinate system of %s (%s) is given by parameters, which are not read, and "
+                "not as crs_wkt. The place is left out; write crs_wkt to keep it.",
+                where,
+                plain(facts["grid_mapping_name"]),
+            )
         return centred if centred.crs_wkt else None
     if stated.agrees(centred, (len(centres[0]), len(centres[1]))):
         return stated

@@ -220,6 +220,18 @@ def georeference_of(transform: Any, crs: Any) -> Georeference | None:
     return Georeference((a, b, c, d, e, f), crs.to_wkt() if crs is not None else "")
 
 
+def _place(dataset: Any, path: Path) -> Georeference | None:
+    """Tell where a raster lies, and say so where points tell it that are no even grid."""
+    points, _ = dataset.gcps
+    if dataset.transform.is_identity and (points or dataset.rpcs):
+        log.warning(
+            "%s is placed by ground control points or a camera model, not by an even grid. The "
+            "place is left out; to keep it, bring the image to a grid first, with gdalwarp.",
+            path,
+        )
+    return georeference_of(dataset.transform, dataset.crs)
+
+
 def describe_raster(
     path: Path, driver: str, envi: EnviHeader | None, options: ReadOptions
 ) -> RasterSource:
@@ -239,7 +251,7 @@ def describe_raster(
             fwhm_nm=axis.fwhm_nm,
             good_bands=axis.good_bands,
             no_data=None if no_data is None else float(no_data),
-            georeference=georeference_of(dataset.transform, dataset.crs),
+            georeference=_place(dataset, path),
             attributes={
                 "file": path.name,
                 **_scales(dataset),

@@ -234,7 +234,7 @@ def _place(parent: zarr.Group, array: zarr.Array[Any], axes: str) -> Georeferenc
     names = dict(zip(axes, dimension_names(array), strict=False))
     y, x = (_vector(parent, (names.get(axis, axis),))[0] for axis in "yx")
     system = facts.get("crs_wkt") or facts.get("spatial_ref") or parent.attrs.get("proj:code")
-    return settled_place(_stated(facts, parent.attrs), (y, x), system, array.path)
+    return settled_place(_stated(facts, parent.attrs), (y, x), system, facts, array.path)
 
 
 def _stated(facts: Mapping[str, Any], around: Mapping[str, Any]) -> Georeference | None:

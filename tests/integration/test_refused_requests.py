@@ -26,7 +26,6 @@ USAGE = [
     ["cluster", "{scene}", "--progress", "loud"],
     ["cluster"],
     ["clutser", "{scene}"],
-    ["ingest", "{scene}"],
 ]
 """Requests that the parser of options refuses in its own words."""
 
@@ -268,6 +267,11 @@ def test_a_bad_answer_about_a_file_is_refused(
     asked = ("ingest", _cube(tmp_path), tmp_path / "scene.zarr", *options)
     assert named in command(*asked).refusal(code)
     assert not (tmp_path / "scene.zarr").exists()
+
+
+def test_one_path_alone_is_not_enough_to_ingest(tmp_path: Path) -> None:
+    sentence = command("ingest", tmp_path / "cube.hdr").refusal(2)
+    assert sentence.endswith(f"hsistream ingest {tmp_path / 'cube.hdr'} cube.zarr.")
 
 
 @pytest.mark.parametrize("options", [(), ("--overwrite",)])

@@ -150,6 +150,24 @@ def test_a_cube_that_was_cut_lies_where_its_coordinates_are(tmp_path: Path) -> N
     assert place.transform == (10.0, 0.0, 400_030.0, 0.0, -10.0, 5_799_960.0)
 
 
+def test_a_system_given_by_parameters_alone_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with h5py.File(tmp_path / "cf.nc", "w") as file:
+        cube = file.create_dataset("cube", data=np.ones((6, 5, 4), "f4"))
+        file["y"], file["x"] = 5_799_955 - 10.0 * np.arange(6), 400_035 + 10.0 * np.arange(5)
+        for axis, name in enumerate(("y", "x")):
+            file[name].make_scale(name)
+            cube.dims[axis].label = name
+            cube.dims[axis].attach_scale(file[name])
+        cube.dims[2].label = "band"
+        cube.attrs["grid_mapping"] = "utm"
+        file["utm"] = 0
+        file["utm"].attrs["grid_mapping_name"] = "transverse_mercator"
+    assert only(tmp_path / "cf.nc").header.georeference is None
+    assert "(transverse_mercator) is given by parameters" in caplog.text
+
+
 NO_DATA = {
     "as text": {"Data Ignore Value": "15000"},
     "beside what is none": {"_FillValue": np.float32(np.nan), "missing_value": 15_000},

@@ -15,6 +15,7 @@ import rasterio
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 from scipy import io
@@ -313,6 +314,18 @@ def test_tiff_reads_tags_of_bands(tmp_path: Path, interleave: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_tiff_placed_by_points_tells_that_its_place_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_tiff(tmp_path / "a.tif", transform=None)
+    with rasterio.open(path, "r+") as dataset:
+        points = [(0, 0, 5e5, 5e6), (0, WIDTH, 5.1e5, 5e6), (HEIGHT, 0, 5e5, 4.9e6)]
+        dataset.gcps = [GroundControlPoint(*each) for each in points], CRS.from_epsg(32632)
+    assert only(path).header.georeference is None
+    assert f"{path} is placed by ground control points" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_tiff_reads_descriptions_and_headers_beside(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", transform=None)
     with rasterio.open(path, "r+") as dataset:
@@ -358,6 +371,20 @@ def test_a_store_that_was_cut_lies_where_its_coordinates_are(tmp_path: Path, sys
     assert place is not None
     np.testing.assert_allclose(place.transform, (10, 0, 500050, 0, -10, 4999960))
     assert CRS.from_wkt(place.crs_wkt) == CRS.from_epsg(32632)
+
+
+def test_a_system_given_by_parameters_alone_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    y, x = 5e6 - 10 * np.arange(6.0), 5e5 + 10 * np.arange(5.0)
+    cube = xr.DataArray(np.ones((6, 5, 3)), {"y": y, "x": x}, ("y", "x", "band"), "cube")
+    cube.attrs["grid_mapping"] = "utm"
+    data = cube.to_dataset().assign(utm=0)
+    data["utm"].attrs = {"grid_mapping_name": "transverse_mercator"}
+    data.to_zarr(tmp_path / "cube.zarr", consolidated=False)
+    [source] = open_sources([tmp_path / "cube.zarr"])
+    assert source.header.georeference is None
+    assert "(transverse_mercator) is given by parameters" in caplog.text
 
 
 @pytest.mark.parametrize("start", [0, 3])
