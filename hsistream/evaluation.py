@@ -6,6 +6,7 @@ The only place where a truth meets a result, after the result is written.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from functools import partial
 from os import PathLike
@@ -17,14 +18,15 @@ from numpy.typing import NDArray
 
 from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
-from hsistream.readers.labelled import by_frame
-from hsistream.readers.labels import USUAL_KEY, whole_labels
+from hsistream.readers.label_sources import SOURCES, check_places, read_labelled
+from hsistream.readers.labelled import Labelled, LabelOptions, by_frame
+from hsistream.readers.labels import USUAL_KEY, read_label_mosaic, read_labels, whole_labels
 from hsistream.report.export import check_replaceable, write_geotiff
 from hsistream.report.palette import palette
 from hsistream.report.scores import Contingency, Matching, Scores, score_table
 from hsistream.runs import LABELS, RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages import report
+from hsistream.stages import report, scene_tiles
 from hsistream.stages.classify import class_names
 from hsistream.stages.labelling import cluster_pixels
 from hsistream.stages.table import stream
@@ -33,10 +35,15 @@ from hsistream.tiles import TileGrid
 
 TILE_PX = 2048
 
+Truth = Mapping[str, NDArray[Any]] | NDArray[Any] | Labelled
+"""Maps of classes, or single labelled pixels."""
+
+log = logging.getLogger(__name__)
+
 
 def evaluate(
     directory: str | PathLike[str],
-    truth: Mapping[str, NDArray[Any]] | NDArray[Any],
+    truth: Truth,
     *,
     frame: str | None = None,
     matching: Matching = "rectangular",
@@ -47,10 +54,13 @@ def evaluate(
     ----------
     directory : str or path-like
         A finished run.
-    truth : mapping of str to (y, x) integer, or (y, x) integer
+    truth : mapping of str to (y, x) integer, or (y, x) integer, or Labelled
         Reference labels, 0 = unlabelled; floats count if all are whole numbers, and
         NaN is unlabelled. One array for a scene of one frame or with ``frame``;
-        otherwise named by frame, and frames without an entry are left out.
+        otherwise named by frame, and frames without an entry are left out. Single
+        places and polygons are read by
+        :func:`hsistream.readers.label_sources.read_labelled`; their classes are
+        numbered from 1 by their names.
     frame : str, optional
         The only frame to score.
     matching : {"rectangular", "square"}
@@ -74,16 +84,51 @@ def evaluate(
         If stored labels are missing or fail their checksum.
     """
     run, scene = _open(directory)
-    named = truth if isinstance(truth, Mapping) else {USUAL_KEY: np.asarray(truth)}
-    table = Contingency.empty()
-    for name, reference in by_frame(scene, whole_labels(named), frame).items():
-        table += _frame_table(run, name, reference)
+    names: dict[int, str] = {}
+    if isinstance(truth, Labelled):
+        table, names = _places_table(run, scene, truth, frame), dict(enumerate(truth.names, 1))
+    else:
+        table = _maps_table(run, scene, truth, frame)
     if not table.pixels:
-        raise SceneError("Labelled pixels are needed, but the truth is 0 everywhere.")
-    scores = score_table(table, matching=matching)
+        raise SceneError(
+            "Labelled pixels are needed, but the truth is 0 everywhere that there are data."
+        )
+    scores = score_table(table, matching=matching, class_names=names)
     write_text(run.scores_path, json.dumps(scores.to_json(), indent=2) + "\n")
     report.write(run, scene, scores.to_json())
     return scores
+
+
+def read_truth(
+    path: str | Path,
+    directory: str | PathLike[str],
+    options: LabelOptions,
+    *,
+    mosaic: bool = False,
+) -> Truth:
+    """Read reference labels of the scene of a run, from any file that holds labels.
+
+    With ``mosaic``, ``path`` is a folder of GeoTIFF tiles of one frame.
+
+    Raises
+    ------
+    SceneError
+        If the file cannot be read, or labels no pixel.
+    ConfigError
+        If the labels do not fit the frames.
+    """
+    if mosaic:
+        return read_label_mosaic(path)
+    scene, place = Scene.open(RunDirectory(directory).manifest().scene_uri), Path(path)
+    if place.suffix.lower() in SOURCES:
+        found = read_labelled(place, scene, options)
+        for note in found.notes:
+            log.warning("%s", note)
+        return found
+    maps = read_labels(place, options.key)
+    frames = [frame.name for frame in scene.frames]
+    check_places(place, scene, frames if options.frame is None else [options.frame])
+    return maps
 
 
 def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
@@ -109,6 +154,36 @@ def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
         )
     RasterStore(run.labels_uri).check_complete(scene.frames, LABELS)
     return run, scene
+
+
+def _maps_table(
+    run: RunDirectory,
+    scene: Scene,
+    truth: Mapping[str, NDArray[Any]] | NDArray[Any],
+    frame: str | None,
+) -> Contingency:
+    """Count classes against clusters in maps of classes."""
+    named = truth if isinstance(truth, Mapping) else {USUAL_KEY: np.asarray(truth)}
+    table = Contingency.empty()
+    for name, reference in by_frame(scene, whole_labels(named), frame).items():
+        table += _frame_table(run, name, reference)
+    return table
+
+
+def _places_table(
+    run: RunDirectory, scene: Scene, truth: Labelled, frame: str | None
+) -> Contingency:
+    """Count classes against clusters at single pixels, tile by tile."""
+    store, table = RasterStore(run.labels_uri), Contingency.empty()
+    if frame is not None:
+        truth = truth.at(truth.frame == scene.frame_number(frame))
+    for tile in scene_tiles(scene, TILE_PX):
+        here = truth.within(tile.frame, tile.core)
+        if len(here.number):
+            labels = store.read(scene.frames[tile.frame].name, LABELS, tile.core)
+            place = here.row - tile.core[0].start, here.column - tile.core[1].start
+            table += Contingency.from_pixels(here.number + 1, labels[place])
+    return table
 
 
 def _frame_table(run: RunDirectory, name: str, reference: NDArray[np.integer[Any]]) -> Contingency:

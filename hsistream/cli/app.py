@@ -282,10 +282,16 @@ def evaluate(
     truth: Annotated[
         Path,
         typer.Option(
-            help="Reference labels, 0 = unlabelled: npz, npy, mat, GeoTIFF, ENVI, zarr or a folder."
+            help="Reference labels, 0 = unlabelled: npz, npy, mat, GeoTIFF, ENVI, zarr or a "
+            "folder; or points, polygons (GeoJSON, GeoPackage, shapefile) or places in a CSV."
         ),
     ],
-    key: Annotated[str | None, typer.Option(help="Variable that holds the labels.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Variable or layer that holds the labels.")
+    ] = None,
+    field: Annotated[
+        str, typer.Option(help="Column or field of the class, of CSV, points and polygons.")
+    ] = "class",
     mosaic: Annotated[
         bool, typer.Option("--mosaic", help="The truth is a folder of GeoTIFF tiles of one frame.")
     ] = False,
@@ -298,15 +304,11 @@ def evaluate(
     """Score a finished run against reference labels; adds the scores to its page."""
     from hsistream.cli import output
     from hsistream.evaluation import evaluate as score
-    from hsistream.readers.label_sources import check_places
-    from hsistream.readers.labels import read_label_mosaic, read_labels
-    from hsistream.runs import RunDirectory
-    from hsistream.scene.scene import Scene
+    from hsistream.evaluation import read_truth
+    from hsistream.readers.labelled import LabelOptions
 
-    reference = read_label_mosaic(truth) if mosaic else read_labels(truth, key)
-    if not mosaic:
-        scored = Scene.open(RunDirectory(run).manifest().scene_uri)
-        check_places(truth, scored, [frame] if frame else [each.name for each in scored.frames])
+    options = LabelOptions(key=key, frame=frame, field=field)
+    reference = read_truth(truth, run, options, mosaic=mosaic)
     found = score(run, reference, frame=frame, matching=matching.value)
     output.as_json(found.to_json()) if json else output.scores(found)
 

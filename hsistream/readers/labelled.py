@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hsistream.errors import ConfigError
 from hsistream.readers.labels import USUAL_KEY, Labels
 from hsistream.scene.scene import Scene
+from hsistream.tiles import Window
 
 Indices = NDArray[np.int64]
 
@@ -66,6 +67,17 @@ class Labelled:
         digest = hashlib.blake2b("\n".join(self.names).encode(), digest_size=12)
         digest.update(places.tobytes())
         return digest.hexdigest()
+
+    def within(self, frame: int, window: Window) -> Labelled:
+        """Keep the pixels of a window of a frame."""
+        rows, columns = window
+        return self.at(
+            (self.frame == frame)
+            & (self.row >= rows.start)
+            & (self.row < rows.stop)
+            & (self.column >= columns.start)
+            & (self.column < columns.stop)
+        )
 
     def at(self, chosen: NDArray[Any]) -> Labelled:
         """Keep some of the pixels, and all the classes."""

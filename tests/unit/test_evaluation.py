@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from hsistream import evaluation
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError, StoreError
-from hsistream.evaluation import evaluate, export_labels, rewrite_report
+from hsistream.evaluation import evaluate, export_labels, read_truth, rewrite_report
+from hsistream.readers.labelled import Labelled, LabelOptions
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene
 from hsistream.stores.raster import RasterStore
@@ -43,6 +44,56 @@ def test_a_truth_equal_to_the_labels_scores_one(scene: Scene, own_run: RunDirect
     assert scores.oa == scores.ari == scores.nmi == pytest.approx(1)
     assert scores.pixels == scene.valid_pixels
     assert json.loads(own_run.scores_path.read_text()) == json.loads(json.dumps(scores.to_json()))
+
+
+def places_of(scene: Scene, truth: Truth) -> Labelled:
+    """The labelled pixels of maps, as if each had been listed; classes are named."""
+    maps = [truth[frame.name] for frame in scene.frames]
+    places = [(np.full(np.count_nonzero(each), n), *each.nonzero()) for n, each in enumerate(maps)]
+    frame, row, column = np.concatenate(places, axis=1)
+    number = np.concatenate([each[each > 0] for each in maps]) - 1
+    names = tuple(f"kind {name}" for name in range(number.max() + 1))
+    return Labelled(frame, row, column, number, names)
+
+
+@pytest.mark.parametrize("only", [None, 0])
+def test_listed_pixels_score_as_maps_of_them_and_keep_the_names_of_classes(
+    scene: Scene, own_run: RunDirectory, monkeypatch: pytest.MonkeyPatch, only: int | None
+) -> None:
+    rng = np.random.default_rng(0)
+    truth = {
+        name: np.where(rng.random(each.shape) < 0.1, 1 + each % 3, 0)
+        for name, each in perfect_truth(scene, own_run).items()
+    }
+    frame = None if only is None else scene.frames[only].name
+    maps = truth if frame is None else {frame: truth[frame]}
+    expected = evaluate(own_run.path, maps).to_json()
+    monkeypatch.setattr(evaluation, "TILE_PX", 17)
+    found = evaluate(own_run.path, places_of(scene, truth), frame=frame).to_json()
+    for number, of_class in found["per_class"].items():
+        assert of_class["name"] == f"kind {int(number) - 1}"
+        of_class["name"] = None
+    assert found == expected
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npy"])
+def test_a_truth_is_read_from_places_as_from_rasters(
+    scene: Scene, own_run: RunDirectory, tmp_path: Path, suffix: str
+) -> None:
+    frame = scene.frames[0]
+    row, column = (each[:9] for each in np.nonzero(scene.valid(0, whole(frame.shape))))
+    classes, path = np.arange(9) % 3 + 1, tmp_path / f"truth.{suffix}"
+    if suffix == "csv":
+        lines = [f"{x},{y},{each}" for x, y, each in zip(column, row, classes, strict=True)]
+        path.write_text("\n".join(["x,y,kind", *lines]))
+    else:
+        raster = np.zeros(frame.shape, np.uint8)
+        raster[row, column] = classes
+        np.save(path, raster)
+    options = LabelOptions(frame=frame.name, field="kind")
+    scores = evaluate(own_run, read_truth(path, own_run, options), frame=frame.name)
+    assert scores.pixels == 9
+    assert sorted(scores.per_class) == [1, 2, 3]
 
 
 def test_scores_do_not_depend_on_the_tiles_in_which_labels_are_read(
