@@ -27,9 +27,13 @@ from hsistream.stages.pictures import assemble_frames, picture_step, sample
 from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import Table, write_table
 from hsistream.superpixels.overlaps import NONE, settle
-from hsistream.tiles import Tile, TileGrid, overlap, size, within
+from hsistream.tiles import Tile, TileGrid, Window, overlap, size, within
 
 TABLE = "superpixels"
+
+AROUND_PX = 16
+"""Pixels around a tile whose superpixels are known there, so that what no tile keeps is given
+to the same superpixels on both sides of an edge."""
 
 PIXEL_BYTES = 64
 """Memory for each pixel of a tile: ids, those of other tiles, and where the nearest one is."""
@@ -52,7 +56,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
     fixed = config.segment.tile_px
     return Needs(
         tiles=len(scene_tiles(scene, fixed)),
-        task={"superpixels": PIXEL_BYTES * prod(largest_tile(scene, fixed))},
+        task={"superpixels": PIXEL_BYTES * prod(largest_tile(scene, fixed + 2 * AROUND_PX))},
         driver={},
         disk_bytes=2 * scene.pixels,
     )
@@ -60,36 +64,44 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 
 def join_tile(tile: Tile, *, address: Address, settings: SegmentSection) -> Table:
     """Give every pixel of one tile to a superpixel."""
-    scene, run = address.scene, address.run
-    valid = scene.valid(tile.frame, tile.core)
-    offers = _offers(tile, address, settings)
-    ids = settle(valid, offers, spare=first_id(tile, scene, settings.tile_px))
-    name = scene.frames[tile.frame].name
-    RasterStore(run.superpixels_uri).write(name, SUPERPIXELS, tile.core, ids)
+    scene, run, frame = address.scene, address.run, address.scene.frames[tile.frame]
+    around = TileGrid(frame.shape, settings.tile_px, AROUND_PX)[tile.row, tile.column]
+    window = around.window(frame.shape)
+    valid = scene.valid(tile.frame, window)
+    offers = _offers(tile.frame, window, address, settings)
+    spare = first_id(tile, scene, settings.tile_px)
+    ids = settle(valid, offers, spare)[within(tile.core, window)]
+    RasterStore(run.superpixels_uri).write(frame.name, SUPERPIXELS, tile.core, ids)
     return {"shown": sample(ids, tile.core, picture_step(scene))}
 
 
-def _offers(tile: Tile, address: Address, settings: SegmentSection) -> Iterator[NDArray[np.int64]]:
-    """Yield the ids (y, x) that tiles keep in the core of one, in the order of the tiles."""
+def _offers(
+    frame: int, window: Window, address: Address, settings: SegmentSection
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the ids (y, x) that tiles keep in a window of a frame, in the order of the tiles."""
     scene, slots = address.scene, Slots.of(settings)
-    frame, store = scene.frames[tile.frame], RasterStore(address.run.cuts_uri)
-    grid = TileGrid(frame.shape, settings.tile_px, settings.margin_px, tile.frame)
-    for near in _around(tile, grid):
-        part = overlap(tile.core, near.window(frame.shape))
+    name, shape = scene.frames[frame].name, scene.frames[frame].shape
+    store = RasterStore(address.run.cuts_uri)
+    for near in _around(window, TileGrid(shape, settings.tile_px, settings.margin_px, frame)):
+        part = overlap(window, near.window(shape))
         if part is not None:
-            ids = np.full(size(tile.core), NONE, np.int64)
-            found = store.read(frame.name, CUTS, slots.place(part, near))
+            ids = np.full(size(window), NONE, np.int64)
+            found = store.read(name, CUTS, slots.place(part, near))
             first = first_id(near, scene, settings.tile_px)
-            ids[within(part, tile.core)] = np.where(found >= 0, found + first, NONE)
+            ids[within(part, window)] = np.where(found >= 0, found + first, NONE)
             yield ids
 
 
-def _around(tile: Tile, grid: TileGrid) -> Iterator[Tile]:
-    """Yield a tile and those around it, in their order."""
-    for row, column in product(
-        range(max(0, tile.row - 1), min(grid.rows, tile.row + 2)),
-        range(max(0, tile.column - 1), min(grid.columns, tile.column + 2)),
-    ):
+def _around(window: Window, grid: TileGrid) -> Iterator[Tile]:
+    """Yield the tiles that see pixels of a window, with their halo."""
+    rows, columns = (
+        range(
+            max(0, span.start - grid.halo) // grid.tile,
+            min(count, (span.stop - 1 + grid.halo) // grid.tile + 1),
+        )
+        for span, count in zip(window, (grid.rows, grid.columns), strict=True)
+    )
+    for row, column in product(rows, columns):
         yield grid[row, column]
 
 

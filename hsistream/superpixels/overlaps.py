@@ -55,24 +55,24 @@ def kept_superpixels(
 
 
 def settle(valid: NDArray[np.bool_], offers: Iterable[Ids], spare: int) -> Ids:
-    """Give each pixel of a core to one of the superpixels that windows offer for it.
+    """Give each pixel of a part of a frame to one of the superpixels that windows offer for it.
 
     Parameters
     ----------
     valid : (y, x) bool
-        Pixels of the core with data.
+        Pixels of the part with data.
     offers : iterable of (y, x) int64
-        Ids of kept superpixels, of each window; -1 where a window has none. All cores are
-        offered them in one order of the windows, so that what a pixel gets is the same whole
-        superpixel on both sides of an edge.
+        Ids of kept superpixels, of each window; -1 where a window has none. All parts are
+        offered them in one order of the windows, so that a superpixel is the same on both
+        sides of an edge.
     spare : int
-        Id for the pixels of a core to which no window offers anything.
+        Id for the pixels of a part to which no window offers anything.
 
     Returns
     -------
     (y, x) int64
         The first id that is offered; where there is none, that of the nearest pixel of the
-        core that has one. -1 where there is no data.
+        part that has one. -1 where there is no data.
 
     Examples
     --------
