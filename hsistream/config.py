@@ -6,6 +6,7 @@ All of it may change the result and is fingerprinted; how to run it is said by
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,10 @@ from hsistream.sections import (
     ViewsSection,
 )
 from hsistream.trees import flat, key_path, merged, nested, toml_value
+
+KEY = re.compile(r"\w+")
+TYPES = ("int", "float", "str", "bool")
+"""Kinds of alternatives that pydantic names in the place of a problem."""
 
 PROJECTION_OF = {"pca": "z", "mean5": "z", "mnf": "mnf"}
 """Features of a classifier that are scores, to their projection."""
@@ -215,7 +220,13 @@ class RunConfig(Section):
             If clusters are not made of prototypes or superpixels, or there are too few
             prototypes, or less than one cluster is asked for.
         """
-        if self.has_codebooks or self.classify is not None:
+        if self.classify is not None:
+            raise ConfigError(
+                f"relabel needs a run whose clusters are merged prototypes or superpixels, but this "
+                f"one is a map of classes, as many as its labels name. For clusters: hsistream "
+                f"cluster SCENE --clusters {clusters}."
+            )
+        if self.has_codebooks:
             raise ConfigError(
                 f"relabel needs a run whose clusters are merged prototypes or superpixels, such as "
                 f"those of --method dgc, but this run is {self.method}. Run hsistream cluster "
@@ -236,14 +247,17 @@ class RunConfig(Section):
         return self.check(tree)
 
     def to_toml(self) -> str:
-        """Write all settings, so that they can be read without the code; None is left out."""
+        """Write all settings, so that they can be read without the code.
+
+        What is not set, and follows from the scene or other settings, is a comment.
+        """
         plain, sections = [], []
         for key, value in self.model_dump(mode="json").items():
             if isinstance(value, dict):
-                known = ((name, each) for name, each in value.items() if each is not None)
-                sections += ["", f"[{key}]", *(f"{n} = {toml_value(v)}" for n, v in known)]
+                lines = (_line(name, each) for name, each in value.items())
+                sections += ["", f"[{key}]", *lines]
             elif value is not None:
-                plain.append(f"{key} = {toml_value(value)}")
+                plain.append(_line(key, value))
         return "\n".join([*plain, *sections]) + "\n"
 
     def differences(self, other: RunConfig) -> list[str]:
@@ -300,6 +314,11 @@ def _check_prototypes(config: RunConfig) -> None:
         )
 
 
+def _line(name: str, value: Any) -> str:
+    """Write one setting."""
+    return f"# {name} is not set" if value is None else f"{name} = {toml_value(value)}"
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file."""
     try:
@@ -314,7 +333,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> str:
     """Turn pydantic's report into one sentence per problem."""
-    problems = []
+    problems: list[str] = []
     for problem in error.errors():
         key = _key(problem["loc"])
         if problem["type"] == "extra_forbidden":
@@ -334,9 +353,11 @@ def _explain(error: ValidationError) -> str:
 
 
 def _key(place: Sequence[int | str]) -> str:
-    """Name a setting; after "encoder" pydantic puts the name of the network, which is no key."""
+    """Name a setting; of what pydantic says of the place, kinds and types are no keys."""
     parts = [str(part) for part in place]
-    return ".".join(parts[:1] + parts[2:] if parts[:1] == ["encoder"] else parts)
+    if parts[:1] in (["encoder"], ["segment"]):  # the name of the network or segmenter comes next
+        parts = parts[:1] + parts[2:]
+    return ".".join(part for part in parts if KEY.fullmatch(part) and part not in TYPES)
 
 
 def _against(tree: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -93,7 +94,7 @@ def evaluate(
         raise SceneError(
             "Labelled pixels are needed, but the truth is 0 everywhere that there are data."
         )
-    scores = score_table(table, matching=matching, class_names=names)
+    scores = replace(score_table(table, matching=matching, class_names=names), frame=frame)
     write_text(run.scores_path, json.dumps(scores.to_json(), indent=2) + "\n")
     report.write(run, scene, scores.to_json())
     return scores

@@ -41,7 +41,8 @@ class StatisticsSection(Section):
     def _groups_are_named(self) -> StatisticsSection:
         if (self.by == "group") != bool(self.groups):
             raise ValueError(
-                'by = "group" and a table [statistics.groups] (frame = "group") belong together'
+                'by = "group" and a table [statistics.groups] (frame = "group") belong together; '
+                "on the command line: --statistics group --set statistics.groups.FRAME=GROUP"
             )
         return self
 

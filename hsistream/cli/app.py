@@ -321,7 +321,10 @@ def report(run: RunArgument, json: Json = False) -> None:
     from hsistream.evaluation import rewrite_report
 
     done = rewrite_report(run)
-    output.as_json(output.run_facts(done)) if json else output.run(done)
+    of_classes = done.config().classify is not None
+    described = output.classes_facts if of_classes else output.run_facts
+    printed = output.classes if of_classes else output.run
+    output.as_json(described(done)) if json else printed(done)
 
 
 @app.command()
@@ -349,7 +352,7 @@ def methods(
     """List the methods, or the settings of one."""
     from hsistream.cli import output
 
-    output.settings(method) if settings else output.methods()
+    output.settings(method) if settings or method else output.methods()
 
 
 @app.command()

@@ -32,8 +32,11 @@ from hsistream.stages.statistics import brightness_advice
 MIB = 2**20
 FRAMES_SHOWN = 12
 CLASS_COUNTS = ("labelled_pixels", "learnt_pixels", "cluster_pixels")
-RESOLVED = ("prototypes = ", "least = ", "fingerprint = ", "classes = ", "labelled = ")
-"""Beginnings of settings that are filled in from others."""
+RESOLVED = ("prototypes = ", "least = ")
+"""Beginnings of settings that are filled in from others, but may be given."""
+
+FILLED_IN = ("fingerprint = ", "classes = ", "labelled = ")
+"""Beginnings of those that the program alone fills in."""
 
 NOTABLE_RATIO = 1.1
 """How much more often labels must change at seams than elsewhere to be told."""
@@ -230,7 +233,7 @@ def plan(of: Plan, times: Mapping[str, float] | None) -> None:
     say()
     heads = ["stage", "tiles", "MiB per tile", "MiB peak", "MiB on disk"]
     rows = [
-        [s.stage, str(s.tiles or 1), f"{s.task_bytes / MIB:.0f}", f"{s.peak_bytes / MIB:.0f}",
+        [s.stage, str(s.tiles or "-"), f"{s.task_bytes / MIB:.0f}", f"{s.peak_bytes / MIB:.0f}",
          f"{s.disk_bytes / MIB:.0f}"]
         for s in of.stages
     ]  # fmt: skip
@@ -288,7 +291,8 @@ def scores(of: Scores) -> None:
     found = of.to_json()
     names = ("oa", "oa_majority", "aa", "kappa", "nmi", "ari", "purity", "mean_iou")
     facts({name: f"{found[name]:.4f}" for name in names})
-    say(f"over {found['pixels']:,} labelled pixels, {found['matching']} matching")
+    where = f" of {found['frame']} alone" if found["frame"] else ""
+    say(f"over {found['pixels']:,} labelled pixels{where}, {found['matching']} matching")
 
 
 def methods() -> None:
@@ -308,7 +312,8 @@ def settings(method: str | None) -> None:
         text = RunConfig.make(method, settings=[("cluster.clusters", 8)]).to_toml()
         text = text.replace(example, f"{example}  # an example: this method needs the number")
     # what follows from the number of clusters must not be frozen in a file for any number
-    say("\n".join(line for line in text.splitlines() if not line.startswith(RESOLVED)))
+    lines = (f"# {line}" if line.startswith(RESOLVED) else line for line in text.splitlines())
+    say("\n".join(line for line in lines if not line.startswith(FILLED_IN)))
 
 
 def _of_classes(method: str | None) -> str | None:

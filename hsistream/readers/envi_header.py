@@ -101,8 +101,12 @@ class EnviHeader:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """All other fields as text."""
-        return {name: text for name, text in self.fields.items() if text and name not in CARRIED}
+        """All other fields as text; that values are divided by a factor as all files say it."""
+        other = {name: text for name, text in self.fields.items() if text and name not in CARRIED}
+        factor = parse_numbers(self.fields.get("reflectance scale factor", ""))
+        if len(factor) == 1 and factor[0] not in (0, 1):
+            other["scale_factor"] = str(1 / factor[0])
+        return other
 
     def integer(self, name: str, default: int | None = None) -> int:
         """Read a whole number.

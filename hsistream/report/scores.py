@@ -130,7 +130,8 @@ class Scores:
     and ``mean_iou`` hold under a one-to-one matching of clusters and classes;
     ``oa_majority``, which equals ``purity``, gives every cluster to its most
     frequent class; ``nmi`` (arithmetic mean of the entropies) and ``ari`` need
-    no matching. All are shares, at most 1.
+    no matching. All are shares, at most 1. ``frame`` is the only one that
+    was scored, or None if it was all that have a truth.
     """
 
     oa: float
@@ -146,6 +147,7 @@ class Scores:
     pixels: int
     no_data_pixels: int
     clusters: int
+    frame: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give the scores as plain values; classes become text."""

@@ -57,7 +57,8 @@ def check_scales(first: FrameHeader, other: FrameHeader) -> None:
             raise SceneError(
                 f"Values are kept as stored, so the frames of a scene need one scale, but the "
                 f"{name} of {first.name} is {ours} and that of {other.name} is {theirs}. Apply "
-                f"them first, for example: gdal_translate -unscale -ot Float32."
+                f"them first, for example: gdal_translate -unscale -ot Float32. If both mean the "
+                f"same and one file does not say so, write it there."
             )
 
 

@@ -269,9 +269,17 @@ def statistics_groups(
         return tuple(frames), np.arange(len(frames))
     if set(section.groups) != set(frames):
         differ = sorted(set(section.groups) ^ set(frames))
+        said = (
+            f"{what}: {', '.join(sorted(of))}"
+            for what, of in (
+                ("without a group", set(frames) - set(section.groups)),
+                ("no frame of it", set(section.groups) - set(frames)),
+            )
+            if of
+        )
         raise ConfigError(
             f"[statistics.groups] must name every frame of {scene.uri} and no other, but "
-            f"{', '.join(differ)} is only in one of them."
+            f"{', '.join(differ)} is only in one of them ({'; '.join(said)})."
         )
     names = tuple(sorted(set(section.groups.values())))
     return names, np.asarray([names.index(section.groups[frame]) for frame in frames])

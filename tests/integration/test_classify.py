@@ -153,7 +153,10 @@ def test_a_map_can_be_evaluated_exported_and_shown_again(
     with rasterio.open(first) as file:
         tags = file.tags(1)
     assert [tags[f"CLASS_{label}"] for label in range(3)] == ["1", "2", "3"]
-    assert command("report", run.path, "--json").code == 0
+    facts = command("report", run.path, "--json").json
+    assert facts["classes"] == ["1", "2", "3"]
+    assert "labels given" in command("report", run.path).out
+    assert "is a map of classes" in command("relabel", run.path, "--clusters", 4).refusal(2)
     assert command("status", run.path).code == 0
     assert "Classes" in run.page_path.read_text()
 

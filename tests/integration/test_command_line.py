@@ -129,6 +129,7 @@ def test_plan_says_what_every_stage_needs(scene: Scene) -> None:
     assert facts["peak_bytes"] == max(stage["peak_bytes"] for stage in facts["stages"])
     text = command("plan", scene.uri, "--clusters", 3, "--no-time").out
     assert all(stage in text for stage in STAGES)
+    assert "-" in next(line for line in text.splitlines() if line.startswith("codebooks")).split()
 
 
 def test_plan_ends_with_4_if_the_run_would_not_fit(scene: Scene) -> None:
@@ -141,6 +142,12 @@ def test_methods_are_listed() -> None:
     text = command("methods").out
     assert "consensus" in text
     assert "kmeans" in text
+
+
+def test_settings_that_follow_from_others_are_comments() -> None:
+    lines = command("methods", "--method", "dgc").out.splitlines()
+    assert "# clusters is not set" in lines
+    assert any(line.startswith("# prototypes = ") for line in lines)
 
 
 @pytest.mark.parametrize("method", ["consensus", "kmeans"])

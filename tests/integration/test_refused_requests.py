@@ -42,6 +42,9 @@ def test_a_request_that_is_no_command_is_refused(
 
 
 SETTINGS = {
+    "segment.balance=-1": "segment.balance: ",
+    "segment.compactness=2": "segment.compactness is not a known setting",
+    "graph.time=abc": "graph.time: Input should be 'settled' or 'central'",
     "clusterz=3": "clusterz is not a known setting",
     "cluster.clusterz=3": "cluster.clusterz is not a known setting",
     "cluster.clusters": "section.key=value",

@@ -67,7 +67,7 @@ def test_listed_pixels_score_as_maps_of_them_and_keep_the_names_of_classes(
     }
     frame = None if only is None else scene.frames[only].name
     maps = truth if frame is None else {frame: truth[frame]}
-    expected = evaluate(own_run.path, maps).to_json()
+    expected = evaluate(own_run.path, maps, frame=frame).to_json()
     monkeypatch.setattr(evaluation, "TILE_PX", 17)
     found = evaluate(own_run.path, places_of(scene, truth), frame=frame).to_json()
     for number, of_class in found["per_class"].items():
@@ -133,6 +133,14 @@ def test_the_page_shows_the_scores_and_keeps_them(scene: Scene, own_run: RunDire
 
 def zeros(scene: Scene) -> Truth:
     return {frame.name: np.zeros(frame.shape, np.int64) for frame in scene.frames}
+
+
+def test_a_score_of_one_frame_says_so(scene: Scene, own_run: RunDirectory) -> None:
+    truth, frame = perfect_truth(scene, own_run), scene.frames[1].name
+    assert evaluate(own_run.path, truth, frame=frame).frame == frame
+    assert f"in {frame} alone" in own_run.page_path.read_text()
+    assert evaluate(own_run.path, truth).frame is None
+    assert "alone" not in own_run.page_path.read_text()
 
 
 def test_a_truth_without_labelled_pixels_is_refused(scene: Scene, own_run: RunDirectory) -> None:

@@ -58,6 +58,7 @@ def test_header_knows_its_size_and_bands(tmp_path: Path) -> None:
     assert header.needed_bytes == 3 * 4 * 2 * 2
     assert header.no_data == -9999
     assert header.attributes["reflectance scale factor"] == "10000.0"
+    assert header.attributes["scale_factor"] == "0.0001"
     axis = spectral_axis([header.band_facts], header.bands, ReadOptions(), "a.hdr")
     assert axis.wavelengths_nm == (450.0, 850.0)
     assert axis.fwhm_nm == (10.0, 20.0)
