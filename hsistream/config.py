@@ -222,9 +222,9 @@ class RunConfig(Section):
         """
         if self.classify is not None:
             raise ConfigError(
-                f"relabel needs a run whose clusters are merged prototypes or superpixels, but this "
-                f"one is a map of classes, as many as its labels name. For clusters: hsistream "
-                f"cluster SCENE --clusters {clusters}."
+                f"relabel needs a run whose clusters are merged prototypes or superpixels, but "
+                f"this one is a map of classes, as many as its labels name. For clusters: "
+                f"hsistream cluster SCENE --clusters {clusters}."
             )
         if self.has_codebooks:
             raise ConfigError(
