@@ -56,10 +56,11 @@ def classify(
         typer.Option(min=1, help="Labels of each class to learn from in a split. [default: 10]"),
     ] = None,
     fraction: Annotated[
-        float | None, typer.Option(help="Share of labels to learn from. [default: 0.1]")
+        float | None,
+        typer.Option(help="Share of labels to learn from; of --split fraction. [default: 0.1]"),
     ] = None,
     block: Annotated[
-        int | None, typer.Option(min=2, help="Side of the blocks of a split, px. [default: 25]")
+        int | None, typer.Option(min=2, help="Side of blocks, px; of --split blocks. [default: 25]")
     ] = None,
     key: Annotated[str | None, typer.Option(help="Variable that holds the labels.")] = None,
     frame: Annotated[str | None, typer.Option(help="The only frame with labels.")] = None,
@@ -94,7 +95,7 @@ def classify(
         "classify.labels": labels,
         "classify.features": features and features.split("+"),
         "classify.classifier": classifier,
-        "classify.split": split,
+        "classify.split": request.split_of(split, fraction, block),
         "classify.splits": splits,
         "classify.per_class": per_class,
         "classify.fraction": fraction,

@@ -72,6 +72,18 @@ def shape(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def split_of(split: str | None, fraction: float | None, block: int | None) -> str | None:
+    """Take the split that an option is for, where none is named; refuse one for another split."""
+    options = {"fraction": ("--fraction", fraction), "blocks": ("--block", block)}
+    for name, (option, value) in options.items():
+        if value is None:
+            continue
+        if split not in (None, name):
+            raise ConfigError(f"{option} is for --split {name}, but the split is {split}.")
+        split = name
+    return split
+
+
 def check_sources(sources: Sequence[Path], scene: Path) -> None:
     """Refuse one path alone: it would be that of the scene."""
     if not sources:

@@ -470,6 +470,8 @@ class Refused:
 REFUSED = [
     Refused(("--features", "colour"), "classify.features"),
     Refused(("--features", "raw+raw"), "none twice"),
+    Refused(("--split", "random", "--block", "9"), "--block is for --split blocks, but the split"),
+    Refused(("--fraction", "0.2", "--block", "9"), "--block is for --split blocks, but the split"),
     Refused(("--features", "latents"), "a network and its latents belong together"),
     Refused(("--method", "dgc", "--features", "raw"), "a network and its latents belong together"),
     Refused(("--method", "s2dl"), "--method must be one of raw, pca, mnf, mean5, dgc"),
