@@ -54,7 +54,7 @@ def _local(workers: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address=":0",  # any free port: the usual one may be taken
             silence_logs=50,
         )
     except KeyboardInterrupt:
@@ -70,8 +70,8 @@ def _remote(address: str) -> Iterator[Any]:
 
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S)
-    except ValueError as error:
-        raise ConfigError(f"--scheduler {address} is not an address: {error}.") from error
+    except (ValueError, TypeError, ImportError) as error:  # such as TLS without certificates
+        raise ConfigError(f"--scheduler {address} cannot be used: {error}.") from error
     except (OSError, TimeoutError) as error:
         raise IncompleteError(
             f"A dask scheduler is needed at {address}, but none answered within "

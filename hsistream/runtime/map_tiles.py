@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
+from socket import gethostname
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from hsistream.errors import HsistreamError, IncompleteError
+from hsistream.errors import ConfigError, HsistreamError, IncompleteError
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
+from hsistream.version import __version__
 
 TileFunction = Callable[[Tile], Table]
 
@@ -83,8 +85,12 @@ def _on_cluster(
     from distributed import as_completed
 
     def submit(tile: Tile) -> Any:
-        return client.submit(_one_thread, function, tile, pure=False, retries=1)
+        return client.submit(_one_thread, function, tile, __version__, pure=False, retries=1)
 
+    if client.status == "closed":
+        raise IncompleteError(
+            "The dask scheduler went away. The same command resumes the run, with one that runs."
+        )
     workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
     tile_of = {submit(tile): tile for tile in islice(tiles, TASKS_PER_WORKER * workers)}
     queue = as_completed(tile_of)
@@ -118,7 +124,15 @@ def _result(future: Any) -> Table:
     return result
 
 
-def _one_thread(function: TileFunction, tile: Tile) -> Table:
-    """Run a task with one BLAS thread, as every task does, so that sums agree."""
+def _one_thread(function: TileFunction, tile: Tile, version: str) -> Table:
+    """Run a task of a version with one BLAS thread, as every task does, so that sums agree."""
+    if version != __version__:
+        raise ConfigError(
+            f"Workers need the version of hsistream that asks them, {version}, but {gethostname()} "
+            f"has {__version__}. Install one version everywhere."
+        )
     with threadpool_limits(1):
-        return function(tile)
+        try:
+            return function(tile)
+        except HsistreamError as error:  # its cause may be of a kind that cannot be sent
+            raise type(error)(str(error)) from None
