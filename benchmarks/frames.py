@@ -273,37 +273,42 @@ def held_out(asked: Asked) -> Iterator[Row]:
 def seams(asked: Asked) -> Iterator[Row]:
     """Cut superpixels at tiles: label changes at seams to those elsewhere, and on an uncut map."""
     picture = asked.picture("salinas150")
-    for tile_px in TILES_PX:
-        found = {"cut": LabelChanges(), "uncut": LabelChanges()}
-        for origin in ORIGINS:
-            part = picture.from_origin(origin)
-            scene = asked.frames(f"salinas150-from-{origin}", [part])
-            _add_seams(found, asked, scene, picture.classes, tile_px)
-        yield f"salinas150, {len(ORIGINS)} origins, {tile_px} px", _ratios(found)
+    parts = {origin: picture.from_origin(origin) for origin in ORIGINS}
+    real = [asked.frames(f"salinas150-from-{origin}", [part]) for origin, part in parts.items()]
     sources = painted_frames(4, (500, 500), bands=100, gain=0.1, seed=0, threads=1)
-    painted = asked.sources("painted", [*sources])
+    painted = [asked.sources("painted", [*sources])]
+    yield from _seams(asked, f"salinas150, {len(real)} origins", real, picture.classes)
+    yield from _seams(asked, "painted, 4 frames of 500 px", painted, MATERIALS)
+
+
+def _seams(asked: Asked, name: str, scenes: list[hs.Scene], clusters: int) -> Iterator[Row]:
+    """Count label changes at the edges of tiles, on maps cut there and on those cut nowhere."""
+    cut, uncut = (dict.fromkeys(TILES_PX, LabelChanges()) for _ in range(2))
+    for scene in scenes:
+        whole = asked.run(scene, clusters, f"segment.tile_px={scene.longest_side}")
+        for tile_px in TILES_PX:
+            run = asked.run(scene, clusters, f"segment.tile_px={tile_px}")
+            cut[tile_px] += changes(run, scene, tile_px)
+            uncut[tile_px] += changes(whole, scene, tile_px)
     for tile_px in TILES_PX:
-        found = {"cut": LabelChanges(), "uncut": LabelChanges()}
-        _add_seams(found, asked, painted, MATERIALS, tile_px)
-        yield f"painted, 4 frames of 500 px, {tile_px} px", _ratios(found)
+        yield (
+            f"{name}, {tile_px} px",
+            {
+                "cut": cut[tile_px].ratio,
+                "uncut": uncut[tile_px].ratio,
+                "pairs": cut[tile_px].seam_pairs,
+                "changed": cut[tile_px].seam_changes,
+            },
+        )
 
 
-def _add_seams(
-    found: dict[str, LabelChanges], asked: Asked, scene: hs.Scene, clusters: int, tile_px: int
-) -> None:
-    """Count label changes at the edges of tiles, on the map cut there and on one cut nowhere."""
-    for how, side in (("cut", tile_px), ("uncut", scene.longest_side)):
-        run = asked.run(scene, clusters, f"segment.tile_px={side}")
-        for each in labels(run, scene):
-            whole = slice(0, each.shape[0]), slice(0, each.shape[1])
-            found[how] += LabelChanges.from_window(
-                each, whole, whole, tile_px=tile_px, no_data=NO_LABEL
-            )
-
-
-def _ratios(found: Mapping[str, LabelChanges]) -> dict[str, float]:
-    ratios = {how: changes.ratio for how, changes in found.items()}
-    return {**ratios, "pairs": found["cut"].seam_pairs, "changed": found["cut"].seam_changes}
+def changes(run: hs.RunDirectory, scene: hs.Scene, tile_px: int) -> LabelChanges:
+    """Count label changes at the edges of tiles of a side, and elsewhere."""
+    found = LabelChanges()
+    for each in labels(run, scene):
+        window = slice(0, each.shape[0]), slice(0, each.shape[1])
+        found += LabelChanges.from_window(each, window, window, tile_px=tile_px, no_data=NO_LABEL)
+    return found
 
 
 def _classes(truth: Mapping[str, Labels]) -> int:

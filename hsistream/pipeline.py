@@ -22,6 +22,7 @@ from hsistream.manifest import StageRecord
 from hsistream.planning import Plan, plan, refuse
 from hsistream.runs import RunDirectory, fingerprint
 from hsistream.runtime.ledger import Ledger
+from hsistream.runtime.map_tiles import worker_count
 from hsistream.runtime.memory import PeakMemory, release_memory
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Stage
@@ -231,9 +232,8 @@ def _joined(execution: Execution, client: Any) -> Execution:
             f'Use: with hsistream.connect("{execution.scheduler}") as client, and client=client.'
         )
     if client is not None and execution.scheduler == "none":
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        address = client.scheduler.address
-        return replace(execution, scheduler=address, threads=execution.threads or max(1, workers))
+        threads = execution.threads or worker_count(client)
+        return replace(execution, scheduler=client.scheduler.address, threads=threads)
     return execution
 
 

@@ -26,16 +26,17 @@ UNITS = ("units", "unit")
 def settled_place(
     stated: Georeference | None,
     centres: tuple[Sequence[float], Sequence[float]],
-    system: Any,
     facts: Mapping[str, Any],
     where: str,
+    system: Any = None,
 ) -> Georeference | None:
     """Choose between the place that attributes state and that of the pixel centres (y, x).
 
     Who cuts a store takes the coordinates of pixels along, but not the attributes: where
-    both are there and differ, the coordinates count. Without a system they are no place; a
-    CF grid mapping, of which ``facts`` are the attributes, may give it by parameters alone.
+    both are there and differ, the coordinates count. Without a system they are no place. It is
+    that of a CF grid mapping, of which ``facts`` are the attributes, or else ``system``.
     """
+    system = facts.get("crs_wkt") or facts.get("spatial_ref") or system
     centred = Georeference.of_centres(*centres, stated.crs_wkt if stated else system)
     if centred is None or (stated is not None and stated.is_turned):
         return stated

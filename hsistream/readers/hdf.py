@@ -274,8 +274,7 @@ def _place(beside: _Beside, axes: str, where: str) -> Georeference | None:
     if "GeoTransform" in facts:
         stated = Georeference.from_grid_mapping(facts)
     y, x = (_centres(beside.cube, axes.index(axis)) for axis in "yx")
-    system = facts.get("crs_wkt") or facts.get("spatial_ref")
-    return settled_place(stated, (y, x), system, facts, where)
+    return settled_place(stated, (y, x), facts, where)
 
 
 def _centres(cube: h5py.Dataset, axis: int) -> Vector:

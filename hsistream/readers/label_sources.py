@@ -107,7 +107,7 @@ def _check_place(path: Path, frame: Frame) -> None:
     raise ConfigError(
         f"Labels must lie on the grid of their frame, but {path} lies elsewhere: its "
         f"{_difference(found, place)} of {frame.name}. Warp the labels to the frame; if they are "
-        f"tiles of one frame: hsistream evaluate --mosaic."
+        f"tiles of one frame, join them first (evaluate takes them with --mosaic)."
     )
 
 

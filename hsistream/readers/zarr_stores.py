@@ -233,8 +233,8 @@ def _place(parent: zarr.Group, array: zarr.Array[Any], axes: str) -> Georeferenc
     facts: Mapping[str, Any] = mapping.attrs if isinstance(mapping, zarr.Array) else {}
     names = dict(zip(axes, dimension_names(array), strict=False))
     y, x = (_vector(parent, (names.get(axis, axis),))[0] for axis in "yx")
-    system = facts.get("crs_wkt") or facts.get("spatial_ref") or parent.attrs.get("proj:code")
-    return settled_place(_stated(facts, parent.attrs), (y, x), system, facts, array.path)
+    stated, code = _stated(facts, parent.attrs), parent.attrs.get("proj:code")
+    return settled_place(stated, (y, x), facts, array.path, code)
 
 
 def _stated(facts: Mapping[str, Any], around: Mapping[str, Any]) -> Georeference | None:

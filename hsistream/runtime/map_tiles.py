@@ -87,12 +87,8 @@ def _on_cluster(
     def submit(tile: Tile) -> Any:
         return client.submit(_one_thread, function, tile, __version__, pure=False, retries=1)
 
-    if client.status == "closed":
-        raise IncompleteError(
-            "The dask scheduler went away. The same command resumes the run, with one that runs."
-        )
-    workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    tile_of = {submit(tile): tile for tile in islice(tiles, TASKS_PER_WORKER * workers)}
+    most = TASKS_PER_WORKER * worker_count(client)
+    tile_of = {submit(tile): tile for tile in islice(tiles, most)}
     queue = as_completed(tile_of)
     try:
         for future in queue:
@@ -104,6 +100,21 @@ def _on_cluster(
             yield tile, result
     finally:
         client.cancel(list(tile_of))
+
+
+def worker_count(client: Any) -> int:
+    """Count the workers of a cluster; one where there is none yet.
+
+    Raises
+    ------
+    IncompleteError
+        If its scheduler went away.
+    """
+    if client.status == "closed":
+        raise IncompleteError(
+            "The dask scheduler went away. The same command resumes the run, with one that runs."
+        )
+    return max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
 
 
 def _result(future: Any) -> Table:

@@ -45,7 +45,7 @@ def run(context: Context) -> None:
     cuts = RasterStore(context.run.cuts_uri)
     cuts.check_complete(Slots.of(settings).frames(scene), CUTS)
     task = partial(join_tile, address=context.address, settings=settings)
-    tiles = context.tiles(settings.tile_px, settings.margin_px)
+    tiles = context.tiles(settings.tile_px, AROUND_PX)
     store = RasterStore(context.run.superpixels_uri)
     ledger = context.write("segment", task, tiles, store, [_layer()], settings.tile_px)
     write_table(context.run.table(TABLE), _collect(ledger, tiles, scene))
@@ -65,8 +65,7 @@ def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:
 def join_tile(tile: Tile, *, address: Address, settings: SegmentSection) -> Table:
     """Give every pixel of one tile to a superpixel."""
     scene, run, frame = address.scene, address.run, address.scene.frames[tile.frame]
-    around = TileGrid(frame.shape, settings.tile_px, AROUND_PX)[tile.row, tile.column]
-    window = around.window(frame.shape)
+    window = tile.window(frame.shape)
     valid = scene.valid(tile.frame, window)
     offers = _offers(tile.frame, window, address, settings)
     spare = first_id(tile, scene, settings.tile_px)

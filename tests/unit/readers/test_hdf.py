@@ -133,17 +133,22 @@ def test_the_place_of_a_cf_file_is_kept(tmp_path: Path) -> None:
     assert place.transform == (10.0, 0.0, 400_000.0, 0.0, -10.0, 5_800_000.0)
 
 
+def put_on_grid(file: h5py.File, mapping: str) -> None:
+    """Write a cube with even coordinates, and the name of an empty grid mapping."""
+    cube = file.create_dataset("cube", data=np.ones((6, 5, 4), "f4"))
+    file["y"], file["x"] = 5_799_955 - 10.0 * np.arange(6), 400_035 + 10.0 * np.arange(5)
+    for axis, name in enumerate(("y", "x")):
+        file[name].make_scale(name)
+        cube.dims[axis].label = name
+        cube.dims[axis].attach_scale(file[name])
+    cube.dims[2].label = "band"
+    cube.attrs["grid_mapping"] = mapping
+    file[mapping] = 0
+
+
 def test_a_cube_that_was_cut_lies_where_its_coordinates_are(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "cut.nc", "w") as file:
-        cube = file.create_dataset("cube", data=np.ones((6, 5, 4), "f4"))
-        file["y"], file["x"] = 5_799_955 - 10.0 * np.arange(6), 400_035 + 10.0 * np.arange(5)
-        for axis, name in enumerate(("y", "x")):
-            file[name].make_scale(name)
-            cube.dims[axis].label = name
-            cube.dims[axis].attach_scale(file[name])
-        cube.dims[2].label = "band"
-        cube.attrs["grid_mapping"] = "grid"
-        file["grid"] = 0
+        put_on_grid(file, "grid")
         file["grid"].attrs["GeoTransform"] = "400000.0 10.0 0.0 5800000.0 0.0 -10.0"
     place = only(tmp_path / "cut.nc").header.georeference
     assert place is not None
@@ -154,15 +159,7 @@ def test_a_system_given_by_parameters_alone_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with h5py.File(tmp_path / "cf.nc", "w") as file:
-        cube = file.create_dataset("cube", data=np.ones((6, 5, 4), "f4"))
-        file["y"], file["x"] = 5_799_955 - 10.0 * np.arange(6), 400_035 + 10.0 * np.arange(5)
-        for axis, name in enumerate(("y", "x")):
-            file[name].make_scale(name)
-            cube.dims[axis].label = name
-            cube.dims[axis].attach_scale(file[name])
-        cube.dims[2].label = "band"
-        cube.attrs["grid_mapping"] = "utm"
-        file["utm"] = 0
+        put_on_grid(file, "utm")
         file["utm"].attrs["grid_mapping_name"] = "transverse_mercator"
     assert only(tmp_path / "cf.nc").header.georeference is None
     assert "(transverse_mercator) is given by parameters" in caplog.text
