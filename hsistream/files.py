@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,8 +59,10 @@ def filing(address: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold the lock of a file, which dies with the process.
+def locked(path: Path, busy: str) -> Iterator[str]:
+    """Hold the lock of a file, which dies with the process; give the name of this holder.
+
+    The file keeps the name until another one holds the lock: see :func:`holder_of`.
 
     Raises
     ------
@@ -79,7 +82,21 @@ def locked(path: Path, busy: str) -> Iterator[None]:
                 f"{path} must be on a file system that can lock files, but: {error.strerror}. "
                 f"Choose another place, or mount this one with locks (Lustre: -o flock)."
             ) from error
-        yield
+        holder = secrets.token_hex(8)
+        with filing(path):
+            handle.truncate(0)
+            handle.write(holder)
+            handle.flush()
+            os.fsync(handle.fileno())  # or machines that share the disk would not see it yet
+        yield holder
+
+
+def holder_of(path: Path) -> str:
+    """Name the last holder of the lock of a file, none where nobody held it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def partial_of(path: Path) -> Path:

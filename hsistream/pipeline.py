@@ -22,8 +22,8 @@ from hsistream.manifest import StageRecord
 from hsistream.planning import Plan, plan, refuse
 from hsistream.runs import RunDirectory, fingerprint
 from hsistream.runtime.ledger import Ledger
-from hsistream.runtime.map_tiles import worker_count
 from hsistream.runtime.memory import PeakMemory, release_memory
+from hsistream.runtime.workers import tasks_at_once
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Stage
 from hsistream.stages.table import stream
@@ -78,14 +78,13 @@ def run(
     target = RunDirectory(Path(directory).absolute())
     with filing(target.path):
         target.check_place()  # before it holds a lock
-    with target.locked(), threadpool_limits(1):
+    with target.locked() as holder, threadpool_limits(1):
         target.begin(config, scene.uri, scene.identity, __version__)
         stages, marks = stream(config), list(fingerprints(scene, config))
         target.keep_stages(marks)
         tell = _logged(target, notify)
-        context = Context(
-            target, scene, config, execution, needed.tile_px, needed.workers, client, tell, ""
-        )
+        shape = (needed.tile_px, needed.workers)
+        context = Context(target, scene, config, execution, *shape, client, tell, "", holder)
         for stage, mark in zip(stages, marks, strict=True):
             _run_stage(stage, replace(context, fingerprint=mark))
     return target
@@ -226,14 +225,14 @@ def status(directory: str | PathLike[str]) -> list[StageStatus]:
 
 def _joined(execution: Execution, client: Any) -> Execution:
     """Plan for the workers of a client; never fall back to threads where workers are asked for."""
+    if client is not None and not execution.scheduler.startswith("local:"):
+        threads = execution.threads or tasks_at_once(client)
+        return replace(execution, scheduler=client.scheduler.address, threads=threads)
     if client is None and execution.scheduler != "none":
         raise ConfigError(
             f"A client is needed with the scheduler {execution.scheduler}, but there is none. "
             f'Use: with hsistream.connect("{execution.scheduler}") as client, and client=client.'
         )
-    if client is not None and execution.scheduler == "none":
-        threads = execution.threads or worker_count(client)
-        return replace(execution, scheduler=client.scheduler.address, threads=threads)
     return execution
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hsistream.config import RunConfig
-from hsistream.errors import ConfigError, DamagedError, StoreError
-from hsistream.files import filing, locked, partial_of, write_text
+from hsistream.errors import ConfigError, DamagedError, IncompleteError, StoreError
+from hsistream.files import filing, holder_of, locked, partial_of, write_text
 from hsistream.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -309,8 +309,8 @@ class RunDirectory:
         shutil.rmtree(self.ledger(stage), ignore_errors=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second run out of the directory; the lock dies with the process.
+    def locked(self) -> Iterator[str]:
+        """Keep a second run out of the directory, and name this one; the lock dies with it.
 
         Raises
         ------
@@ -321,8 +321,22 @@ class RunDirectory:
             f"Another process is working in {self.path}. Wait for it, or choose another directory "
             f"for the results."
         )
-        with locked(self.path / LOCK, busy):
-            yield
+        with locked(self.path / LOCK, busy) as holder:
+            yield holder
+
+    def check_holder(self, holder: str) -> None:
+        """Refuse to work for a command that no longer holds the directory.
+
+        Raises
+        ------
+        IncompleteError
+            If another command has locked it since.
+        """
+        if holder_of(self.path / LOCK) != holder:
+            raise IncompleteError(
+                f"A task needs its command to work in {self.path}, but another command does. "
+                f"Nothing was written."
+            )
 
     def _check_same(self, config: RunConfig, identity: str) -> None:
         """Refuse to mix two configurations or scenes in one directory."""

@@ -12,6 +12,10 @@ from hsistream.errors import ConfigError
 from hsistream.execution import Execution
 from hsistream.machine import GIB
 from hsistream.scene.scene import Scene
+from hsistream.trees import key_path
+
+INDIRECT = {"views", "cluster"}
+"""Sections that shape others: what spectra are projected to, and how many prototypes there are."""
 
 _UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -22,13 +26,36 @@ def config(
     options: Mapping[str, Any],
     settings: Sequence[str] | None,
 ) -> RunConfig:
-    """Put the configuration together; ``--set`` wins over the options, and None over nothing."""
+    """Put the configuration together; ``--set`` wins over the options, and None over nothing.
+
+    Raises
+    ------
+    ConfigError
+        If it does not stand, or ``--set`` names what the method has no use for.
+    """
     given = [
         (key, str(value) if isinstance(value, Path) else value)
         for key, value in options.items()
         if value is not None
     ]
-    return RunConfig.make(method, file, [*given, *map(parse_setting, settings or ())])
+    single = [parse_setting(text) for text in settings or ()]
+    asked = RunConfig.make(method, file, [*given, *single])
+    for key, _ in single:
+        _check_used(key, asked)
+    return asked
+
+
+def _check_used(key: str, asked: RunConfig) -> None:
+    """Refuse a setting of a section that no stage reads."""
+    from hsistream.stages.table import stream
+
+    section, *rest = key_path(key)
+    used = {name for stage in stream(asked) for name in stage.sections}
+    if rest and section not in used | INDIRECT:
+        raise ConfigError(
+            f"--set {key} would change nothing: the method {asked.method} has no use for the "
+            f"section {section}. Leave it out, or choose a method that has (hsistream methods)."
+        )
 
 
 def counted(scene: Scene, config: RunConfig) -> RunConfig:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 from hsistream.errors import ConfigError, IncompleteError
 
 CONNECT_TIMEOUT_S = 30
+
+SPARE_S = 5
+"""More than the time that dask is given, to let it say by itself what is wrong."""
 
 
 @contextmanager
@@ -66,10 +71,8 @@ def _local(workers: int) -> Iterator[Any]:
 
 def _remote(address: str) -> Iterator[Any]:
     """Join a running scheduler."""
-    from distributed import Client
-
     try:
-        client = Client(address, timeout=CONNECT_TIMEOUT_S)
+        client = _client(address)
     except (ValueError, TypeError, ImportError) as error:  # such as TLS without certificates
         raise ConfigError(f"--scheduler {address} cannot be used: {error}.") from error
     except (OSError, TimeoutError) as error:
@@ -79,3 +82,19 @@ def _remote(address: str) -> Iterator[Any]:
         ) from error
     with client:
         yield client
+
+
+def _client(address: str) -> Any:
+    """Ask for a client, on a thread: what is no scheduler may take the question for ever."""
+    from distributed import Client
+
+    answer: Future[Any] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(Client(address, timeout=CONNECT_TIMEOUT_S))
+        except Exception as error:  # raised where the answer is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="connect", daemon=True).start()
+    return answer.result(timeout=CONNECT_TIMEOUT_S + SPARE_S)

@@ -28,15 +28,29 @@ from hsistream.tiles import Tile, TileGrid, Window
 class Address:
     """Where a task finds all that it reads and puts all that it makes; it travels with tiles.
 
-    Two addresses are the same if run and fingerprint are. So what is read once per process
-    is kept by its address: a worker that outlives a run takes no table of another one, nor
-    of the same run as it was asked for before. The fingerprint stands for the scene as well,
-    but not for the place where it lies: nothing that is kept may depend on that.
+    Two addresses are the same if run, fingerprint and holder are. So what is read once per
+    process is kept by its address: a worker that outlives a run takes no table of another one,
+    nor of the same run as it was asked for before. The fingerprint stands for the scene as well,
+    but not for the place where it lies: nothing that is kept may depend on that. The holder is
+    the command: workers may outlive that, too, and so may a task that was in work when it ended.
     """
 
     scene: Scene = field(compare=False)
     run: RunDirectory
     fingerprint: str
+    holder: str = ""
+
+    def write(self, uri: str, frame: str, layer: str, core: Window, values: NDArray[Any]) -> None:
+        """Write one core of a store of the run, see :meth:`RasterStore.write`.
+
+        Raises
+        ------
+        IncompleteError
+            If the command of this task ended, and another one works in the run.
+        """
+        if self.holder:
+            self.run.check_holder(self.holder)
+        RasterStore(uri).write(frame, layer, core, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +66,12 @@ class Context:
     client: Any
     notify: Notify
     fingerprint: str
+    holder: str = ""
 
     @property
     def address(self) -> Address:
         """What the tasks of the stage carry."""
-        return Address(self.scene, self.run, self.fingerprint)
+        return Address(self.scene, self.run, self.fingerprint, self.holder)
 
     def tiles(self, tile_px: int, halo: int = 0) -> list[Tile]:
         """Tiles of all frames, in order."""
@@ -69,7 +84,10 @@ class Context:
         todo = [tile for tile in tiles if tile.key not in finished]
         done = len(tiles) - len(todo)
         self.notify(StageStarted(stage, len(tiles), done))
-        for tile, result in map_tiles(function, todo, client=self.client, threads=self.threads):
+        asked = map_tiles(
+            function, todo, client=self.client, threads=self.threads, notify=self.notify
+        )
+        for tile, result in asked:
             ledger.note(tile, result)
             done += 1
             self.notify(Progress(stage, done, len(tiles)))

@@ -72,7 +72,7 @@ def assign_tile(tile: Tile, *, address: Address) -> Table:
     index = nearest_prototypes(latents, prototypes)
     inner = within(tile.core, window)
     own = index[inner]
-    RasterStore(run.index_uri).write(frame.name, INDEX, tile.core, own)
+    address.write(run.index_uri, frame.name, INDEX, tile.core, own)
     return {
         "usage": np.bincount(own[own != NO_PROTOTYPE], minlength=len(prototypes)),
         "neighbours": _neighbours(index, inner, len(prototypes)),

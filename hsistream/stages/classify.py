@@ -88,7 +88,7 @@ def classify_tile(
                 every[:, *place][:, valid] = steps.T
     if settings.probabilities:
         frame = scene.frames[tile.frame].name
-        RasterStore(address.run.labels_uri).write(frame, PROBABILITY, tile.core, every)
+        address.write(address.run.labels_uri, frame, PROBABILITY, tile.core, every)
     return labelling.write_labels(tile, address, label, best, classes)
 
 

@@ -87,7 +87,7 @@ def count_tile(
     """
     codes, starts = code_tile(tile, address, views, of_superpixels)
     name = address.scene.frames[tile.frame].name
-    RasterStore(address.run.codes_uri).write(name, LAYER, tile.core, codes)
+    address.write(address.run.codes_uri, name, LAYER, tile.core, codes)
     counts = np.triu(count_landmarks(valid_pixels(codes, has_code(codes)), starts)).reshape(-1)
     pairs = np.flatnonzero(counts)
     return {

@@ -136,7 +136,7 @@ def cut_tile(tile: Tile, *, address: Address, settings: SegmentSection) -> Table
     kept = _cut(tile, window, address, settings)
     whole = np.full((slots.side_px, slots.side_px), NONE, np.int32)
     whole[within(slots.place(window, tile), slots.slot(tile))] = kept
-    RasterStore(address.run.cuts_uri).write(frame.name, CUTS, slots.slot(tile), whole)
+    address.write(address.run.cuts_uri, frame.name, CUTS, slots.slot(tile), whole)
     return {}
 
 

@@ -120,7 +120,7 @@ def encode_tile(
         latents[:, ~inner] = np.nan
     else:
         latents = np.full((encoder.latent_size, *inner.shape), np.nan, np.float16)
-    RasterStore(address.run.latents_uri).write(frame.name, LATENTS, tile.core, latents)
+    address.write(address.run.latents_uri, frame.name, LATENTS, tile.core, latents)
     chosen = inner & in_reservoir(seed, tile.frame, tile.core, thresholds[tile.frame])
     row, column = np.nonzero(chosen)
     return {

@@ -76,9 +76,8 @@ def write_labels(
 ) -> Table:
     """Write the core of a tile, and give its pixels per label and its part of the pictures."""
     frame, step = address.scene.frames[tile.frame].name, picture_step(address.scene)
-    store = RasterStore(address.run.labels_uri)
-    store.write(frame, LABELS, tile.core, label)
-    store.write(frame, CONFIDENCE, tile.core, confidence)
+    address.write(address.run.labels_uri, frame, LABELS, tile.core, label)
+    address.write(address.run.labels_uri, frame, CONFIDENCE, tile.core, confidence)
     return {
         "pixels": np.bincount(label[label != NO_LABEL], minlength=clusters),
         LABELS: sample(label, tile.core, step),

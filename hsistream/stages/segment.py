@@ -70,7 +70,7 @@ def join_tile(tile: Tile, *, address: Address, settings: SegmentSection) -> Tabl
     offers = _offers(tile.frame, window, address, settings)
     spare = first_id(tile, scene, settings.tile_px)
     ids = settle(valid, offers, spare)[within(tile.core, window)]
-    RasterStore(run.superpixels_uri).write(frame.name, SUPERPIXELS, tile.core, ids)
+    address.write(run.superpixels_uri, frame.name, SUPERPIXELS, tile.core, ids)
     return {"shown": sample(ids, tile.core, picture_step(scene))}
 
 

@@ -61,6 +61,8 @@ SETTINGS = {
     "statistics.by=group": "[statistics.groups]",
     "codebooks.multiples=[]": "multiples",
     "reservoir.pixels=1": "reservoir.pixels",
+    "graph.alpha=0.3": "the method consensus has no use for the section graph",
+    "training.steps=9": "the method consensus has no use for the section training",
 }
 
 
@@ -71,6 +73,15 @@ def test_a_bad_setting_is_refused_by_name(
     asked = ("cluster", scene.uri, "--run", tmp_path / "run", "--set", setting)
     assert named in command(*asked).refusal(2)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [("s2dl", "graph.alpha=0.3"), ("dgc", "training.steps=9"), ("dgc", "views.spectral=['z']")],
+)
+def test_a_setting_that_the_method_uses_is_taken(scene: Scene, method: str, setting: str) -> None:
+    asked = ("plan", scene.uri, "--no-time", "--method", method, "--set", setting)
+    assert command(*asked).code == 0
 
 
 OPTIONS = [

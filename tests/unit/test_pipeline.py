@@ -51,11 +51,14 @@ def test_a_scheduler_without_a_client_is_refused(scene: Scene, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_planned_for_the_workers_of_its_client(scene: Scene, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheduler", ["none", "tcp://10.0.0.1:8786"])
+def test_a_run_is_planned_for_the_workers_of_its_client(
+    scheduler: str, scene: Scene, tmp_path: Path
+) -> None:
     client = Mock()
     client.scheduler.address = "tcp://10.0.0.1:8786"
-    client.scheduler_info.return_value = {"workers": dict.fromkeys("abc")}
-    execution = Execution(tile_px=32, memory_bytes=2**20)
+    client.nthreads.return_value = {"a": 1, "b": 2}
+    execution = Execution(tile_px=32, memory_bytes=2**20, scheduler=scheduler)
     with pytest.raises(MemoryBudgetError, match="with 3 workers"):
         run(scene, config_with(), tmp_path / "run", execution=execution, client=client)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsistream.config import RunConfig
-from hsistream.errors import ConfigError, DamagedError, HsistreamError, StoreError
+from hsistream.errors import (
+    ConfigError,
+    DamagedError,
+    HsistreamError,
+    IncompleteError,
+    StoreError,
+)
 from hsistream.manifest import Manifest, StageRecord
 from hsistream.runs import (
     CONFIDENCE,
@@ -283,6 +290,20 @@ def test_a_second_run_in_a_directory_is_refused_until_the_first_ends(tmp_path: P
         assert b"BlockingIOError" in second.stderr
     with run.locked():
         pass
+
+
+def test_work_of_a_command_that_no_longer_holds_the_run_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with run.locked() as first:
+        run.check_holder(first)
+    run.check_holder(first)  # nobody else has come
+    with run.locked() as second:
+        run.check_holder(second)
+        with pytest.raises(IncompleteError, match="another command"):
+            run.check_holder(first)
+    shutil.rmtree(run.path)
+    with pytest.raises(IncompleteError, match="another command"):
+        run.check_holder(second)
 
 
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from hsistream.errors import ConfigError, DamagedError, IncompleteError
+from hsistream.errors import DamagedError
 from hsistream.runtime.cluster import connect
-from hsistream.runtime.map_tiles import _one_thread, map_tiles
+from hsistream.runtime.map_tiles import map_tiles
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile, TileGrid
-from hsistream.version import __version__
 
 GRID = TileGrid((60, 50), 10)
 
@@ -107,27 +104,6 @@ def test_whoever_stops_listening_stops_the_work() -> None:
     results.close()  # type: ignore[attr-defined]
     assert len(started) <= 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tile")]
-
-
-def damaged(tile: Tile) -> Table:
-    raise DamagedError(f"tile {tile.row} is damaged") from KeyError(tile)
-
-
-def test_an_error_of_a_task_is_sent_without_its_cause() -> None:
-    with pytest.raises(DamagedError, match="tile 0 is damaged") as caught:
-        _one_thread(damaged, GRID[0, 0], __version__)
-    assert caught.value.__cause__ is None
-    assert str(pickle.loads(pickle.dumps(caught.value))) == "tile 0 is damaged"
-
-
-def test_a_worker_of_another_version_refuses_tasks() -> None:
-    with pytest.raises(ConfigError, match=r"version of hsistream that asks them, 0\.0\.0"):
-        _one_thread(pixels, GRID[0, 0], "0.0.0")
-
-
-def test_a_scheduler_that_went_away_is_an_interrupted_run() -> None:
-    with pytest.raises(IncompleteError, match="scheduler went away"):
-        list(map_tiles(pixels, GRID, client=SimpleNamespace(status="closed")))
 
 
 def test_without_a_scheduler_there_is_no_client() -> None:

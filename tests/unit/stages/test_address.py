@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hsistream.config import RunConfig
+from hsistream.errors import IncompleteError
 from hsistream.events import ignore
 from hsistream.execution import Execution
 from hsistream.runs import RunDirectory
@@ -15,6 +16,7 @@ from hsistream.scene.scene import Scene
 from hsistream.stages import Address, Context
 from hsistream.stages import train as train_stage
 from hsistream.stages.assign import load_prototypes
+from hsistream.stores.raster import Layer, RasterStore
 from hsistream.stores.tables import write_table
 
 
@@ -33,11 +35,15 @@ def address(scene: Scene, tmp_path: Path) -> Address:
     return Address(scene, RunDirectory(tmp_path / "run"), "mark")
 
 
-def test_an_address_is_another_one_with_another_run_or_fingerprint(
+def test_an_address_is_another_one_with_another_run_fingerprint_or_holder(
     address: Address, tmp_path: Path
 ) -> None:
-    others = [replace(address, run=RunDirectory(tmp_path)), replace(address, fingerprint="other")]
-    assert len({address, *others}) == 3
+    others = [
+        replace(address, run=RunDirectory(tmp_path)),
+        replace(address, fingerprint="other"),
+        replace(address, holder="other"),
+    ]
+    assert len({address, *others}) == 4
     assert {address: 1}[replace(address)] == 1
 
 
@@ -58,6 +64,26 @@ def test_a_stage_gives_its_tasks_its_own_address(scene: Scene, address: Address)
     assert context.address == address
     assert context.address.scene is scene
     assert replace(context, fingerprint="next").address != address
+
+
+def test_a_task_that_outlives_its_command_writes_nothing_into_the_run_of_the_next(
+    scene: Scene, address: Address
+) -> None:
+    layer, core = Layer("labels", "uint16", 65535), (slice(0, 8), slice(0, 8))
+    store = RasterStore.create(address.run.labels_uri, [layer], scene.frames, 32)
+    name = scene.frames[0].name
+
+    def write(holder: str, value: int) -> None:
+        values = np.full((8, 8), value, np.uint16)
+        replace(address, holder=holder).write(store.uri, name, "labels", core, values)
+
+    with address.run.locked() as first:
+        write(first, 1)
+    with address.run.locked() as second:
+        write(second, 2)
+        with pytest.raises(IncompleteError, match="Nothing was written"):
+            write(first, 1)
+    assert (store.read(name, "labels", core) == 2).all()
 
 
 # --- what is read once per process ---------------------------------------------------------
