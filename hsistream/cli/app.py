@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands, so that ``--help`` is quick.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +40,7 @@ from hsistream.cli.classify import classify
 from hsistream.cli.predict import predict
 from hsistream.cli.process import open_outputs, settle
 from hsistream.cli.reconstruct import reconstruct
-from hsistream.cli.reporting import print_version, reporting
+from hsistream.cli.reporting import INTERRUPTED, print_version, reporting
 from hsistream.errors import MemoryBudgetError, ResourceError, SceneError
 
 app = typer.Typer(
@@ -379,4 +380,9 @@ def main() -> None:
     """Run the command line."""
     open_outputs()
     settle()
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # threads end their tiles; who asks again need not wait
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise

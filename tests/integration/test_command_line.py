@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ import rasterio
 import rioxarray  # noqa: F401 (gives arrays .rio)
 
 import hsistream as hs
+from hsistream.cli import app as cli
 from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.scene import Scene
 from tests.integration.commands import command, process
@@ -246,3 +248,17 @@ def test_a_truth_with_the_names_of_the_frames_is_scored(
     assert facts["ari"] == 1
     assert facts["oa"] == 1
     assert facts["pixels"] == scene.valid_pixels
+
+
+def test_who_interrupts_again_does_not_wait_for_the_tiles_in_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted() -> None:
+        raise SystemExit(130)
+
+    settled: list[tuple[object, ...]] = []
+    monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr(signal, "signal", lambda *how: settled.append(how))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert settled == [(signal.SIGINT, signal.SIG_DFL)]
