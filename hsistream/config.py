@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
 from hsistream.network_sections import DiffcrnSection, EncoderSection, TrainingSection
-from hsistream.presets import presets_of
+from hsistream.presets import preset_settings, presets_of
 from hsistream.sections import (
     ClassifySection,
     ClusterSection,
@@ -68,7 +68,7 @@ class RunConfig(Section):
             return given
         known = presets_of(given.get("classify") is not None)
         preset = known.get(given.get("method", cls.model_fields["method"].default))
-        return merged(preset["settings"], given) if preset else given
+        return merged(preset_settings(preset, given), given) if preset else given
 
     @field_validator("segment", mode="before")
     @classmethod

@@ -308,7 +308,8 @@ class TrainingSection(Section):
     rollbacks: Annotated[int, Field(ge=0, le=10)] = 2
     """Collapses after which training goes on from its best state."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the arithmetic of the losses; bfloat16 is for a GPU, and changes the result a little."""
+    """Of the arithmetic of the losses; bfloat16 changes the result a little, and is for machines
+    that multiply it."""
     minutes: Annotated[float, Field(gt=0)] | None = None
     """Stop after so long; the result then depends on the speed of the machine."""
     amplification: Annotated[float, Field(gt=0, le=100)] = 1.0

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from hsistream.trees import merged
+
 _UMAE_TRAINING: Mapping[str, Any] = {
     # 100 epochs of 400 pixels, and nothing but AdamW and stairs, as published
     "steps": 900,
@@ -84,6 +86,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                     "check_every": 250,
                 },
             },
+            # the rate of "lite" undoes wider layers; that of "paper" is the published one
+            "profiles": {
+                "base": {"training": {"learning_rate": 1e-3}},
+                "paper": {"training": {"learning_rate": 1e-4}},
+            },
         },
         "diffcrn": {
             "summary": "diffusion model with contrast; landmark consensus of its features",
@@ -133,7 +140,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""The named choices of ``--method``: a summary, and the settings that differ from the defaults."""
+"""The named choices of ``--method``: a summary, and the settings that differ from the defaults.
+
+Where the network has profiles that need other settings, those are under ``profiles``.
+"""
 
 
 _FEATURES: Mapping[str, Mapping[str, Any]] = {
@@ -169,6 +179,7 @@ CLASSIFY_PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             name: {
                 "summary": f"latents of the network {name}",
                 "settings": _of_network(preset["settings"]),
+                "profiles": preset.get("profiles", {}),
             }
             for name, preset in PRESETS.items()
             if preset["settings"].get("encoder", {}).get("name") == name
@@ -182,3 +193,17 @@ latents of every network that has a preset of its own name."""
 def presets_of(classify: bool) -> Mapping[str, Mapping[str, Any]]:
     """Give the presets of maps of classes, or of clusters."""
     return CLASSIFY_PRESETS if classify else PRESETS
+
+
+def preset_settings(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of a preset, for the profile of its network that is asked for.
+
+    Examples
+    --------
+    >>> given = {"encoder": {"profile": "base"}}
+    >>> preset_settings(PRESETS["spectraldiff"], given)["training"]["learning_rate"]
+    0.001
+    """
+    encoder = given.get("encoder")
+    profile = str(encoder.get("profile")) if isinstance(encoder, Mapping) else ""
+    return merged(preset["settings"], preset.get("profiles", {}).get(profile, {}))

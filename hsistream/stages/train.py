@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.consensus.projections import edge_scale
-from hsistream.events import Noted
+from hsistream.events import Noted, Warned
 from hsistream.illumination import feature_count
 from hsistream.methods import choose_device, load_method
 from hsistream.methods.base import (
@@ -94,6 +94,8 @@ def run(context: Context) -> None:
     if stream.counters.blocks_read:  # some networks learn from patches
         context.notify(Noted(_reading(stream)))
     context.notify(Noted(f"train: {ENDINGS[trained.ending]} after {len(trained.losses)} steps"))
+    for message in errors_that_did_not_fall(trained, config.training.learning_rate):
+        context.notify(Warned(message))
     _write(context.run, trained, edge_scale(_neighbour_differences(encoder, probe)))
 
 
@@ -236,6 +238,17 @@ def _write(run: RunDirectory, trained: Trained, scale: float) -> None:
             "edge_scale": np.asarray(scale),
         },
     )
+
+
+def errors_that_did_not_fall(trained: Trained, rate: float) -> list[str]:
+    """Warn of what a network guesses no better than before its training, or not at all."""
+    return [
+        f"train: the {name} was {values[0]:.3g} at the start and is {values[-1]:.3g} after "
+        f"{len(trained.losses)} steps, so the network is of no use. Choose a lower "
+        f"training.learning_rate than {rate:g}, or more training.steps"
+        for name, values in trained.checks.items()
+        if name.endswith("error") and len(values) > 1 and not values[-1] < values[0]
+    ]
 
 
 def _tell_padded(context: Context) -> None:

@@ -14,7 +14,7 @@ from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import Event, Noted, StageFinished
 from hsistream.execution import Execution
-from hsistream.methods.base import ORIGIN, Encoder, Gaps, Place, Probe, Reservoir
+from hsistream.methods.base import ORIGIN, Encoder, Gaps, Place, Probe, Reservoir, Trained
 from hsistream.pipeline import run
 from hsistream.runs import INDEX, RunDirectory
 from hsistream.scene.crops import CROP_PX, Crop
@@ -345,3 +345,24 @@ def test_more_pairs_need_more_memory(scene: Scene) -> None:
         for pairs in (1, 8)
     )
     assert few < many
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("noise error", [0.84, 0.3, 0.9], True),
+        ("masked error", [0.5, 0.5], True),
+        ("noise error", [0.84, np.nan], True),
+        ("noise error", [0.84, 0.83], False),
+        ("noise error", [0.84], False),  # no step was done
+        ("usage entropy", [1.0, 2.0], False),
+    ],
+)
+def test_an_error_that_did_not_fall_is_told(name: str, values: list[float], told: bool) -> None:
+    none = np.zeros(0)
+    trained = Trained(
+        "finished", np.ones(7), none.astype(np.int64), {name: np.asarray(values)}, none, none
+    )
+    messages = train_stage.errors_that_did_not_fall(trained, 0.005)
+    assert len(messages) == told
+    assert all("after 7 steps" in each and "0.005" in each for each in messages)
