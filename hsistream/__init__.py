@@ -5,6 +5,7 @@
 2
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,13 @@ _HOME = {
     "run": "pipeline",
     "status": "pipeline",
 }
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is silent by itself
+
+
+def __dir__() -> list[str]:
+    """List the public names, those that are not yet imported too."""
+    return sorted(__all__)
 
 
 def __getattr__(name: str) -> Any:

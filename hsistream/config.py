@@ -88,6 +88,11 @@ class RunConfig(Section):
             )
         return self
 
+    def model_post_init(self, _: Any) -> None:
+        """Fill in what follows from other settings, however the configuration was made."""
+        self.__dict__["encoder"] = _resolved(self)  # which is frozen for everybody else
+        _check_prototypes(self)
+
     def _check_encoder(self) -> None:
         """Refuse a network that nothing uses, and a use without a network."""
         if self.classify is not None:
@@ -204,12 +209,9 @@ class RunConfig(Section):
     def check(cls, tree: Mapping[str, Any]) -> RunConfig:
         """Validate a nested mapping, with an error that names key, value and what is allowed."""
         try:
-            asked = cls.model_validate(tree)
+            return cls.model_validate(tree)
         except ValidationError as error:
             raise ConfigError(_explain(error)) from error
-        found = asked.model_copy(update={"encoder": _resolved(asked)})
-        _check_prototypes(found)
-        return found
 
     def with_clusters(self, clusters: int) -> RunConfig:
         """Ask for another number of clusters of the same prototypes or superpixels.
@@ -344,7 +346,7 @@ def _explain(error: ValidationError) -> str:
             known, found = problem["ctx"]["expected_tags"], problem["ctx"]["tag"]
             problems.append(f"{key}.name: must be one of {known}, but is {found!r}")
         else:
-            text = problem["msg"].removeprefix("Value error, ")
+            text = problem["msg"].removeprefix("Value error, ").rstrip(".")
             found = "" if problem["type"] == "value_error" else f", but is {problem['input']!r}"
             problems.append(f"{key}: {text}{found}" if key else text)
     return (

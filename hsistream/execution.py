@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hsistream.errors import ConfigError
 from hsistream.machine import usable_cores
+
+NUMBERS = {
+    "tile_px": (8, "A tile must be at least 8 px wide, but --tile is {}."),
+    "threads": (1, "--threads must be at least 1, but is {}."),
+    "memory_bytes": (1, "--memory must be more than 0 bytes, but is {}."),
+}
+"""The least that each may be, and what is said of less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +44,14 @@ class Execution:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.tile_px is not None and self.tile_px < 8:
-            raise ConfigError(f"A tile must be at least 8 px wide, but --tile is {self.tile_px}.")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"--threads must be at least 1, but is {self.threads}.")
-        if self.memory_bytes is not None and self.memory_bytes < 1:
-            raise ConfigError("--memory must be more than 0 bytes.")
+        for name, (least, message) in NUMBERS.items():
+            value = _whole(name, getattr(self, name))
+            if value is not None and value < least:
+                raise ConfigError(message.format(value))
+            object.__setattr__(self, name, value)
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"--device must be auto, cpu or cuda, but is {self.device!r}.")
-        if not re.fullmatch(r"none|local:[1-9]\d*|[a-z]+://\S+", self.scheduler):
+        if not re.fullmatch(r"none|local:[1-9]\d*|[a-z]+://\S+", str(self.scheduler)):
             raise ConfigError(
                 f"--scheduler must be none, local:N or an address such as tcp://host:8786, "
                 f"but is {self.scheduler!r}."
@@ -56,3 +63,11 @@ class Execution:
         if self.scheduler.startswith("local:"):
             return int(self.scheduler.removeprefix("local:"))
         return self.threads or usable_cores()
+
+
+def _whole(name: str, value: Any) -> int | None:
+    """Take a whole number of any type, such as one of numpy, or none."""
+    try:
+        return None if value is None else operator.index(value)
+    except TypeError as error:
+        raise ConfigError(f"{name} must be a whole number or None, but is {value!r}.") from error

@@ -11,8 +11,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, IncompleteError
 from hsistream.events import Event, Noted, Notify, Progress, StageFinished, Warned, ignore
@@ -21,6 +19,7 @@ from hsistream.files import filing
 from hsistream.manifest import StageRecord
 from hsistream.planning import Plan, plan, refuse
 from hsistream.runs import RunDirectory, fingerprint
+from hsistream.runtime.blas import one_blas_thread
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.memory import PeakMemory, release_memory
 from hsistream.runtime.workers import tasks_at_once
@@ -78,7 +77,7 @@ def run(
     target = RunDirectory(Path(directory).absolute())
     with filing(target.path):
         target.check_place()  # before it holds a lock
-    with target.locked() as holder, threadpool_limits(1):
+    with target.locked() as holder, one_blas_thread():
         target.begin(config, scene.uri, scene.identity, __version__)
         stages, marks = stream(config), list(fingerprints(scene, config))
         target.keep_stages(marks)

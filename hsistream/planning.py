@@ -31,6 +31,9 @@ TABLE_BYTES = 256 * 2**20
 LATE_BYTES = 248 * 2**20
 """Memory that libraries take after the plan: late imports, compiled kernels, codecs, plots."""
 
+FRESH_BYTES = 208 * 2**20
+"""Memory of a process that has only begun, at most; what else a notebook holds, no worker holds."""
+
 NETWORK_BYTES = 192 * 2**20
 """Memory that the network library takes on top once it has worked."""
 
@@ -200,7 +203,7 @@ def refuse(needed: Plan, execution: Execution) -> None:
             f"Stage {worst.stage} needs {worst.peak_bytes / GIB:.2f} GiB with "
             f"{_workers_named(needed.workers)} and tiles of {needed.tile_px} px, but may use "
             f"{needed.limit_bytes / GIB:.2f} GiB ({needed.reserved_bytes / GIB:.2f} GiB of it for "
-            f"the libraries). {_memory_advice(needed)}"
+            f"the libraries and what this process holds). {_memory_advice(needed)}"
         )
     if needed.disk_bytes > needed.free_disk_bytes:
         raise ResourceError(
@@ -280,9 +283,10 @@ def _plan(
 ) -> Plan:
     """Plan with one tile size and number of workers."""
     tile_px = _fitting(tile_px, scene)
-    processes = 1 + (workers if execution.scheduler != "none" else 0)
+    others = workers if execution.scheduler != "none" else 0
     late = LATE_BYTES + (NETWORK_BYTES if _needs_torch(config) else 0)
-    reserved = (own_bytes() + late) * processes
+    own = own_bytes()
+    reserved = own + late + (min(own, FRESH_BYTES) + late) * others
     stages = []
     for stage in stream(config):
         needs = stage.estimate(scene, config, tile_px)

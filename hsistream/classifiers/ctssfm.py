@@ -44,7 +44,7 @@ from hsistream.classifiers.windows import (
     of_known,
     train,
 )
-from hsistream.nn.exact import one_thread
+from hsistream.nn.exact import drawing, one_thread
 from hsistream.sections import ClassifySection, CtssfmSection
 
 HELD_OUT_FITS = 1
@@ -152,8 +152,7 @@ def _network(
 ) -> WindowFusion | StepFusion:
     """Make a network of random weights."""
     places = torch.from_numpy(np.array(chosen))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing(seed):
         if not _looks_around(of):
             return StepFusion(places, classes, of)
         return WindowFusion(places, classes, of, weighing or of.weights)

@@ -42,7 +42,7 @@ from hsistream.classifiers.windows import (
     of_known,
     train,
 )
-from hsistream.nn.exact import one_thread
+from hsistream.nn.exact import drawing, one_thread
 from hsistream.sections import ClassifySection, TransformerSection
 
 HELD_OUT_FITS = 1
@@ -97,8 +97,7 @@ def judging_bytes(settings: ClassifySection, features: int, classes: int, pixels
 
 def _network(of: TransformerSection, features: int, classes: int, seed: int) -> WindowTransformer:
     """Make a network of random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with drawing(seed):
         widths = PROFILES[of.profile]
         return WindowTransformer(features, classes, of.window_px, widths, of.dropout)
 

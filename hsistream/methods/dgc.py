@@ -64,7 +64,7 @@ from hsistream.nn.augment import (
     turn_back,
 )
 from hsistream.nn.dgc_network import HALO, DgcNetwork, component_count
-from hsistream.nn.exact import as_array, one_thread
+from hsistream.nn.exact import as_array, drawing, one_thread
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.spectral import WIDTH
 from hsistream.nn.training import load_average
@@ -122,8 +122,7 @@ def load(settings: DgcSection, standard: Standard, folder: Path, device: str) ->
 
 def _network(settings: DgcSection, features: int, seed: int) -> DgcNetwork:
     """Make a network of random weights, and leave the random numbers of others alone."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with drawing(seed):
         return DgcNetwork(settings, features, settings.prototypes or 0)
 
 

@@ -64,7 +64,7 @@ from hsistream.methods.base import (
 from hsistream.methods.watching import Watch, kmeans_centres, train_watched
 from hsistream.network_sections import DgcPaperSection, TrainingSection
 from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
-from hsistream.nn.exact import as_array, one_thread, reproducible, without_gradients
+from hsistream.nn.exact import as_array, drawing, one_thread, reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.mean_shift import REACH
 from hsistream.nn.paper_losses import (
@@ -143,7 +143,7 @@ def load(settings: DgcPaperSection, standard: Standard, folder: Path, device: st
 def _network(settings: DgcPaperSection, features: int) -> PaperNetwork:
     """Make a network of the right shape."""
     prototypes = settings.prototypes or 0
-    with torch.random.fork_rng(devices=()):  # layers draw their weights from the one of others
+    with drawing(0):  # of layers, whose weights are drawn anew by the network
         return PaperNetwork(features, prototypes, settings.bandwidth, settings.iterations)
 
 

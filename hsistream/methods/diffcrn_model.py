@@ -17,7 +17,7 @@ from hsistream.network_sections import DiffcrnSection
 from hsistream.nn.contrast import ContrastHead
 from hsistream.nn.diffcrn_network import STAGES, WIDTH, DiffcrnNetwork
 from hsistream.nn.diffusion import NoiseSchedule
-from hsistream.nn.exact import seed_of
+from hsistream.nn.exact import drawing, seed_of
 from hsistream.nn.spectral_angle import CHOSEN, STEPS
 
 SCHEDULE = NoiseSchedule.linear(STEPS)
@@ -92,8 +92,7 @@ class Model(nn.Module):
 
 def make_model(settings: DiffcrnSection, features: int, seed: int) -> Model:
     """Make a network of random weights, and leave the random numbers of others alone."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed_of(seed, START_KEY))
+    with drawing(seed_of(seed, START_KEY)):
         return Model(settings, features, seed)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hsistream.methods.denoising import Fading, Projection
 from hsistream.network_sections import SpectraldiffSection
 from hsistream.nn.diffusion import NoiseSchedule
-from hsistream.nn.exact import seed_of
+from hsistream.nn.exact import drawing, seed_of
 from hsistream.nn.spectraldiff_network import (
     Pass,
     SpectralDiffNetwork,
@@ -60,8 +60,7 @@ class Model(nn.Module):
 
 def make_model(settings: SpectraldiffSection, features: int, seed: int) -> Model:
     """Make a network of random weights, and leave the random numbers of others alone."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed_of(seed, START_KEY))
+    with drawing(seed_of(seed, START_KEY)):
         return Model(settings, features, seed)
 
 

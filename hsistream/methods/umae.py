@@ -60,7 +60,7 @@ from hsistream.methods.base import (
 )
 from hsistream.methods.watching import WatchedLearner, look_by_means, train_watched
 from hsistream.network_sections import TrainingSection, UmaeSection
-from hsistream.nn.exact import as_array, one_thread, seed_of
+from hsistream.nn.exact import as_array, drawing, one_thread, seed_of
 from hsistream.nn.farthest_points import farthest_points, first_point
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.masking import hidden_count, masks
@@ -170,8 +170,7 @@ def _layer_bytes(settings: UmaeSection, shape: Shape) -> int:
 
 def make_network(settings: UmaeSection, features: int, seed: int) -> UmaeNetwork:
     """Make a network of random weights, and leave the random numbers of others alone."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed_of(seed, START_KEY))
+    with drawing(seed_of(seed, START_KEY)):
         return UmaeNetwork(_shape(settings, features))
 
 

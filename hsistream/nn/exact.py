@@ -7,6 +7,7 @@ samples give is put together in their order.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,6 +50,20 @@ def seed_of(*key: int) -> int:
     """Make one number of several, for torch."""
     (found,) = np.random.SeedSequence(key).generate_state(1).tolist()
     return int(found)
+
+
+_DRAWING = threading.RLock()
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Let layers draw their weights by a seed: torch draws from one generator of the process.
+
+    So one thread draws at a time; what others draw by themselves is left as it is.
+    """
+    with _DRAWING, torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
 
+from hsistream.nn.exact import drawing
 from hsistream.nn.mean_shift import REACH, mean_shift
 from hsistream.nn.spectral import WIDTH, SpectralBranch
 
@@ -59,8 +60,7 @@ class PaperNetwork(nn.Module):
         Weights are scaled for rectifiers and biases are 0: with torch's own start the
         biases outweigh the spectra after six layers, and all latents begin alike.
         """
-        with torch.random.fork_rng(devices=()), torch.no_grad():
-            torch.manual_seed(seed)
+        with drawing(seed), torch.no_grad():
             for layer in self.modules():
                 if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
                     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

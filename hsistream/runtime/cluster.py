@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hsistream.errors import ConfigError, IncompleteError
+from hsistream.execution import Execution
 
 CONNECT_TIMEOUT_S = 30
 
@@ -36,10 +37,11 @@ def connect(scheduler: str) -> Iterator[Any]:
     Raises
     ------
     ConfigError
-        If dask does not know that kind of address.
+        If this is none of them, or dask does not know that kind of address.
     IncompleteError
         If there is no scheduler at the address.
     """
+    Execution(scheduler=scheduler)  # which refuses what is none of them
     if scheduler == "none":
         yield None
     elif scheduler.startswith("local:"):

@@ -5,18 +5,15 @@ At most a few tasks are in flight, so a scene of a million tiles costs the drive
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from socket import gethostname
 from typing import Any, cast
 
-from threadpoolctl import threadpool_limits
-
 from hsistream.errors import ConfigError, HsistreamError, IncompleteError, StoreError
 from hsistream.events import Noted, Notify
+from hsistream.runtime.blas import one_blas_thread
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
 from hsistream.version import __version__
@@ -132,39 +129,6 @@ def _losses_told() -> Iterator[None]:
 # On the worker
 
 
-class _OneThread:
-    """One BLAS thread while any task is in work in this process, so that sums agree.
-
-    A limit that each task sets and lifts would be lifted under the others, where a worker
-    has several threads. Who sets it must lift it, so one thread does both.
-    """
-
-    def __init__(self) -> None:
-        self._guard, self._tasks = threading.Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._guard:
-            self._tasks += 1
-            if self._tasks == 1:
-                self._setter = ThreadPoolExecutor(1, "blas-limit")
-                self._limits = self._setter.submit(_limit).result()
-
-    def __exit__(self, *_: object) -> None:
-        with self._guard:
-            self._tasks -= 1
-            if self._tasks == 0:
-                self._setter.submit(self._limits.__exit__, None, None, None).result()
-                self._setter.shutdown()
-
-
-def _limit() -> threadpool_limits:
-    """Limit the BLAS threads of this process."""
-    return threadpool_limits(1).__enter__()
-
-
-_ONE_THREAD = _OneThread()
-
-
 def work(function: Callable[[Tile], Table], tile: Tile, version: str) -> Table:
     """Do a task of a version of hsistream; its errors can be sent, and say where they arose.
 
@@ -180,7 +144,7 @@ def work(function: Callable[[Tile], Table], tile: Tile, version: str) -> Table:
             f"Workers need the version of hsistream that asks them, {version}, but {gethostname()} "
             f"has {__version__}. Install one version everywhere."
         )
-    with _ONE_THREAD, threadpool_limits(1):  # OpenMP has a limit of each thread
+    with one_blas_thread():
         try:
             return function(tile)
         except StoreError as error:

@@ -28,7 +28,8 @@ ASYNC_CONCURRENCY = 8
 
 SPATIAL_REF = "spatial_ref"
 
-zarr.config.set({"async.concurrency": ASYNC_CONCURRENCY})
+if zarr.config.get("async.concurrency") == zarr.config.defaults[0]["async"]["concurrency"]:
+    zarr.config.set({"async.concurrency": ASYNC_CONCURRENCY})  # unless the user has chosen
 
 
 def create_group(uri: str, attributes: Mapping[str, Any]) -> zarr.Group:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -437,6 +438,10 @@ def test_settings_without_key_or_value_are_refused(text: str) -> None:
         ({"scheduler": "local:0"}, "local:0"),
         ({"scheduler": "many workers"}, "--scheduler"),
         ({"scheduler": ""}, "--scheduler"),
+        ({"scheduler": None}, "--scheduler"),
+        ({"threads": 2.5}, "threads must be a whole number or None, but is 2.5"),
+        ({"tile_px": 64.0}, "tile_px must be a whole number"),
+        ({"memory_bytes": "4 GiB"}, "memory_bytes must be a whole number"),
     ],
 )
 def test_impossible_executions_are_refused(execution: dict[str, Any], message: str) -> None:
@@ -447,6 +452,10 @@ def test_impossible_executions_are_refused(execution: dict[str, Any], message: s
 @pytest.mark.parametrize("scheduler", ["none", "local:12", "tcp://10.0.0.1:8786", "tls://host:1"])
 def test_schedulers_are_accepted(scheduler: str) -> None:
     assert Execution(scheduler=scheduler).scheduler == scheduler
+
+
+def test_numbers_of_any_type_are_accepted() -> None:
+    assert Execution(threads=np.int64(3)) == Execution(threads=3)  # type: ignore[arg-type]
 
 
 def test_workers_are_those_of_the_scheduler_or_the_threads_or_the_cores() -> None:
@@ -465,3 +474,11 @@ def test_a_section_given_in_part_is_laid_over_the_preset() -> None:
     made = RunConfig(method="kmeans", cluster={"clusters": 4})
     assert made == RunConfig.make("kmeans", settings=[("cluster.clusters", 4)])
     assert made.kmeans
+
+
+@pytest.mark.parametrize("method", ["dgc", "diffcrn"])
+def test_a_configuration_made_directly_has_its_prototypes(method: str) -> None:
+    made = RunConfig(method=method, cluster={"clusters": 4})
+    assert made == RunConfig.make(method, settings=[("cluster.clusters", 4)])
+    assert made.encoder is not None
+    assert made.encoder.prototypes == 16

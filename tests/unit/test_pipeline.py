@@ -128,6 +128,18 @@ def test_a_plan_over_the_memory_is_refused_by_the_name_of_its_stage(scene: Scene
         refuse(found, execution)
 
 
+def test_what_a_notebook_holds_is_not_counted_for_its_workers(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reserved(held: int) -> int:
+        monkeypatch.setattr(planning, "own_bytes", lambda: held)
+        return plan(scene, config_with(), Execution(scheduler="local:4")).reserved_bytes
+
+    small, large = planning.FRESH_BYTES, planning.FRESH_BYTES + 2**30
+    assert reserved(large) - reserved(small) == 2**30
+    assert reserved(small) - reserved(small - 2**20) == 5 * 2**20
+
+
 @pytest.fixture
 def wide(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A scene whose tiles need far more than libraries do, and of these always as much."""

@@ -8,7 +8,7 @@ import distributed  # noqa: TID253 what is put in its place
 import pytest
 from distributed.deploy.spec import close_clusters  # noqa: TID253 the same
 
-from hsistream.errors import IncompleteError
+from hsistream.errors import ConfigError, IncompleteError
 from hsistream.runtime import cluster
 from hsistream.runtime.cluster import connect
 
@@ -36,3 +36,9 @@ def test_what_takes_a_question_and_never_answers_is_no_scheduler(
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(IncompleteError, match="none answered"), connect(address):
             pass
+
+
+@pytest.mark.parametrize("scheduler", ["local:0", "local:many", "4", None])
+def test_what_names_no_scheduler_is_refused(scheduler: Any) -> None:
+    with pytest.raises(ConfigError, match="--scheduler must be none, local:N or an address"):
+        cluster.connect(scheduler).__enter__()

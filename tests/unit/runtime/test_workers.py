@@ -4,14 +4,12 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster  # noqa: TID253 real workers, in this process
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from hsistream.errors import ConfigError, DamagedError, IncompleteError, StoreError
 from hsistream.events import Event, Noted, ignore
@@ -152,50 +150,3 @@ def test_a_scheduler_without_the_package_is_named() -> None:
 
     with pytest.raises(ConfigError, match="scheduler needs the version of hsistream"):
         workers._result(SimpleNamespace(result=result))
-
-
-def blas_threads() -> set[int]:
-    return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
-
-
-def limit_blas(threads: int) -> None:
-    with ThreadPoolExecutor(1) as other:  # who limits must not live on, or nobody else can
-        other.submit(threadpool_limits, threads).result()
-
-
-@pytest.fixture
-def two_blas_threads() -> Iterator[None]:
-    [before] = blas_threads()
-    limit_blas(2)
-    yield
-    limit_blas(before)
-
-
-@pytest.mark.usefixtures("two_blas_threads")
-def test_a_task_that_ends_leaves_the_others_their_one_thread() -> None:
-    begun, ended = threading.Event(), threading.Event()
-    seen = [blas_threads()]
-
-    def longer(tile: Tile) -> Table:
-        begun.set()
-        ended.wait(60)
-        seen.append(blas_threads())
-        return {}
-
-    def shorter(tile: Tile) -> Table:
-        begun.wait(60)
-        return {}
-
-    def inner() -> None:
-        work(shorter, GRID[0, 1], __version__)
-        ended.set()
-
-    tasks = [
-        threading.Thread(target=inner),
-        threading.Thread(target=work, args=(longer, GRID[0, 0], __version__)),
-    ]
-    for task in tasks:
-        task.start()
-    for task in tasks:
-        task.join()
-    assert [*seen, blas_threads()] == [{2}, {1}, {2}]
