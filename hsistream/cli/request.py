@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from hsistream.execution import Execution
 from hsistream.machine import GIB
 from hsistream.scene.scene import Scene
 from hsistream.trees import key_path
+
+_LOG = logging.getLogger(__name__)
 
 INDIRECT = {"views", "cluster"}
 """Sections that shape others: what spectra are projected to, and how many prototypes there are."""
@@ -26,13 +29,7 @@ def config(
     options: Mapping[str, Any],
     settings: Sequence[str] | None,
 ) -> RunConfig:
-    """Put the configuration together; ``--set`` wins over the options, and None over nothing.
-
-    Raises
-    ------
-    ConfigError
-        If it does not stand, or ``--set`` names what the method has no use for.
-    """
+    """Put the configuration together; ``--set`` wins over the options, and None over nothing."""
     given = [
         (key, str(value) if isinstance(value, Path) else value)
         for key, value in options.items()
@@ -41,20 +38,22 @@ def config(
     single = [parse_setting(text) for text in settings or ()]
     asked = RunConfig.make(method, file, [*given, *single])
     for key, _ in single:
-        _check_used(key, asked)
+        _warn_of_unused(key, asked)
     return asked
 
 
-def _check_used(key: str, asked: RunConfig) -> None:
-    """Refuse a setting of a section that no stage reads."""
+def _warn_of_unused(key: str, asked: RunConfig) -> None:
+    """Tell of a setting of a section that no stage reads."""
     from hsistream.stages.table import stream
 
     section, *rest = key_path(key)
     used = {name for stage in stream(asked) for name in stage.sections}
     if rest and section not in used | INDIRECT:
-        raise ConfigError(
-            f"--set {key} would change nothing: the method {asked.method} has no use for the "
-            f"section {section}. Leave it out, or choose a method that has (hsistream methods)."
+        _LOG.warning(
+            "--set %s changes nothing: the method %s has no use for the section %s.",
+            key,
+            asked.method,
+            section,
         )
 
 

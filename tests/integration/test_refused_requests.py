@@ -61,8 +61,6 @@ SETTINGS = {
     "statistics.by=group": "[statistics.groups]",
     "codebooks.multiples=[]": "multiples",
     "reservoir.pixels=1": "reservoir.pixels",
-    "graph.alpha=0.3": "the method consensus has no use for the section graph",
-    "training.steps=9": "the method consensus has no use for the section training",
 }
 
 
@@ -76,12 +74,23 @@ def test_a_bad_setting_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    ("method", "setting"),
-    [("s2dl", "graph.alpha=0.3"), ("dgc", "training.steps=9"), ("dgc", "views.spectral=['z']")],
+    ("method", "setting", "used"),
+    [
+        ("consensus", "graph.alpha=0.3", False),
+        ("s2dl", "graph.alpha=0.3", True),
+        ("consensus", "training.steps=9", False),
+        ("dgc", "training.steps=9", True),
+        ("dgc", "codebooks.draws=3", False),
+        ("dgc", "views.spectral=['z']", True),
+    ],
 )
-def test_a_setting_that_the_method_uses_is_taken(scene: Scene, method: str, setting: str) -> None:
+def test_a_setting_that_the_method_has_no_use_for_is_told(
+    scene: Scene, method: str, setting: str, used: bool
+) -> None:
     asked = ("plan", scene.uri, "--no-time", "--method", method, "--set", setting)
-    assert command(*asked).code == 0
+    outcome = command(*asked)
+    assert outcome.code == 0
+    assert ("changes nothing" not in outcome.err) is used
 
 
 OPTIONS = [
