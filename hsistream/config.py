@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hsistream.errors import ConfigError
 from hsistream.network_sections import DiffcrnSection, EncoderSection, TrainingSection
-from hsistream.presets import preset_settings, presets_of
+from hsistream.presets import CLASSIFY_PRESETS, preset_settings, presets_of
 from hsistream.sections import (
     ClassifySection,
     ClusterSection,
@@ -183,6 +183,11 @@ class RunConfig(Section):
             If a key is unknown, a value is not allowed, or the file cannot be read.
         """
         from_file = _read_toml(Path(file)) if file else {}
+        if isinstance(settings, str):
+            raise ConfigError(
+                f'Settings are needed as a mapping such as {{"cluster.clusters": 6}}, or as pairs '
+                f"of a key and a value, but found {settings!r}."
+            )
         given = list(settings.items() if isinstance(settings, Mapping) else settings)
         classify = "classify" in from_file or any(
             key_path(key)[0] == "classify" for key, _ in given
@@ -190,6 +195,11 @@ class RunConfig(Section):
         known = presets_of(classify)
         usual = next(iter(known))
         name = dict(given).get("method") or method or from_file.get("method", usual)
+        if name in CLASSIFY_PRESETS and name not in known:
+            raise ConfigError(
+                f"--method {name} makes maps of classes, which need labels: set classify.labels, "
+                f"or use hsistream classify. For clusters choose one of {', '.join(known)}."
+            )
         if name not in known:
             raise ConfigError(
                 f"--method must be one of {', '.join(known)}, but is {name!r}. "

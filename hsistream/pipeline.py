@@ -224,6 +224,10 @@ def status(directory: str | PathLike[str]) -> list[StageStatus]:
 
 def _joined(execution: Execution, client: Any) -> Execution:
     """Plan for the workers of a client; never fall back to threads where workers are asked for."""
+    if client is not None and (not hasattr(client, "submit") or client.asynchronous is True):
+        raise ConfigError(
+            f"A dask.distributed.Client that is not asynchronous is needed, but found {client!r}."
+        )
     if client is not None and not execution.scheduler.startswith("local:"):
         threads = execution.threads or tasks_at_once(client)
         return replace(execution, scheduler=client.scheduler.address, threads=threads)
@@ -246,6 +250,12 @@ def _admitted(
         )
     needed = plan(scene, config, execution, directory)
     refuse(needed, execution)
+    now = Scene.open(scene.uri).identity
+    if now != scene.identity:
+        raise ConfigError(
+            f"The scene must be the one that lies there, but {scene.uri} was replaced since it was "
+            f"opened (identity {scene.identity[:8]} then, {now[:8]} now). Open it again."
+        )
     scene.check_complete()
     return needed
 

@@ -482,3 +482,13 @@ def test_a_configuration_made_directly_has_its_prototypes(method: str) -> None:
     assert made == RunConfig.make(method, settings=[("cluster.clusters", 4)])
     assert made.encoder is not None
     assert made.encoder.prototypes == 16
+
+
+def test_a_map_of_classes_needs_labels() -> None:
+    with pytest.raises(ConfigError, match=r"--method raw makes maps of classes.* classify\.labels"):
+        RunConfig.make("raw")
+
+
+def test_settings_are_no_text() -> None:
+    with pytest.raises(ConfigError, match="as a mapping"):
+        RunConfig.make(settings="cluster.clusters=6")  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -48,6 +49,22 @@ def test_a_scheduler_without_a_client_is_refused(scene: Scene, tmp_path: Path) -
     execution = Execution(scheduler="local:2")
     with pytest.raises(ConfigError, match=r'with hsistream\.connect\("local:2"\) as client'):
         run(scene, config_with(), tmp_path / "run", execution=execution)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("client", [SimpleNamespace(), Mock(asynchronous=True)])
+def test_what_cannot_be_asked_for_results_is_no_client(
+    client: Any, scene: Scene, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"distributed\.Client that is not asynchronous"):
+        run(scene, config_with(), tmp_path / "run", client=client)
+
+
+def test_a_scene_that_was_replaced_since_it_was_opened_is_refused(
+    scene: Scene, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="was replaced since it was opened"):
+        run(replace(scene, identity="0" * 32), config_with(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
