@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, IncompleteError, StoreError
@@ -33,6 +34,18 @@ INDEX = "index"
 SUPERPIXELS = "superpixels"
 CUTS = "cuts"
 PROBABILITY = "probability"
+
+STORES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        LABELS: ("labels.zarr", "label"),
+        CONFIDENCE: ("labels.zarr", "label"),
+        PROBABILITY: ("labels.zarr", "label"),
+        LATENTS: ("latents.zarr", "encode"),
+        INDEX: ("index.zarr", "assign"),
+        SUPERPIXELS: ("superpixels.zarr", "segment"),
+    }
+)
+"""Layers that can be opened: the store of each, and the stage that makes it."""
 
 NO_LABEL = 65535
 """Label of a pixel without data."""
@@ -210,34 +223,18 @@ class RunDirectory:
         Raises
         ------
         StoreError
-            If the run has no such result yet, or no such frame.
+            If this is no run directory, or the run has no such result or no such frame.
+        IncompleteError
+            If the stage that makes the result is not done; the same command resumes it.
+        DamagedError
+            If a part of the result is missing or cannot be understood.
         """
-        import xarray as xr
+        from hsistream.stores.raster import RasterStore  # with zarr, which --help can do without
 
-        others = {
-            LATENTS: self.latents_uri,
-            INDEX: self.index_uri,
-            SUPERPIXELS: self.superpixels_uri,
-        }
-        uri = others.get(layer, self.labels_uri)
-        names = sorted(entry.name for entry in Path(uri).glob("[!.]*") if entry.is_dir())
-        if frame is None and len(names) == 1:
-            [frame] = names
-        if names and frame not in names:
-            raise StoreError(
-                f"The name of a frame is needed to open {layer}, but {frame!r} is none. "
-                f"{self.path} has {', '.join(names)}."
-            )
-        try:
-            frames = xr.open_zarr(
-                uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
-            )
-            return cast("xr.DataArray", frames[layer])
-        except (FileNotFoundError, KeyError) as error:
-            raise StoreError(
-                f"{layer} of frame {frame!r} are needed, but {uri} has none. Has the "
-                f"run finished? See: hsistream status {self.path}"
-            ) from error
+        found = RasterStore(self._done_store(layer)).open(layer, frame)
+        if layer == PROBABILITY:
+            return found.assign_coords({"class": found.attrs["class_names"]})
+        return found
 
     def begin(self, config: RunConfig, scene_uri: str, identity: str, version: str) -> Manifest:
         """Open the directory for a run: a new one, or the same one as before.
@@ -338,6 +335,27 @@ class RunDirectory:
                 f"Nothing was written."
             )
 
+    def _done_store(self, layer: str) -> str:
+        """Find the store of a layer, of which every tile is written."""
+        if layer not in STORES:
+            raise StoreError(
+                f"The name of a result is needed, but {layer!r} is none. Runs have "
+                f"{', '.join(STORES)}."
+            )
+        store, stage = STORES[layer]
+        if stage in self.manifest().stages:
+            return str(self.path / store)
+        made = made_layers(self.config())
+        if layer not in made:
+            raise StoreError(
+                f"{layer} are needed, but {self.path / store} has none: the settings of the run "
+                f"ask for none. It makes {', '.join(made)}."
+            )
+        raise IncompleteError(
+            f"{layer} are needed, but the stage {stage} of {self.path} is not done. Repeat the "
+            f"command that began the run: it resumes. See: hsistream status {self.path}"
+        )
+
     def _check_same(self, config: RunConfig, identity: str) -> None:
         """Refuse to mix two configurations or scenes in one directory."""
         differences = self.config().differences(config)
@@ -352,6 +370,18 @@ class RunDirectory:
                 f"{self.path} holds a run of another scene (identity {found[:8]} there, "
                 f"{identity[:8]} here). Choose another directory with --run."
             )
+
+
+def made_layers(config: RunConfig) -> tuple[str, ...]:
+    """Name the layers of ``STORES`` that a run makes."""
+    classify = config.classify
+    made = {
+        LATENTS: config.encoder is not None,
+        INDEX: classify is None and config.cluster.head == "prototypes",
+        SUPERPIXELS: config.has_superpixels,
+        PROBABILITY: classify is not None and classify.probabilities,
+    }
+    return tuple(layer for layer in STORES if made.get(layer, True))
 
 
 def fingerprint(*parts: Any) -> str:

@@ -29,6 +29,9 @@ ROOT_KEY = "hsistream"
 SPECTRA = "spectra"
 VALID = "valid"
 
+REMEDY = "zarr would read them as no data. Restore them, or ingest the scene again."
+"""What to do about missing storage files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -151,14 +154,17 @@ class Scene:
         return arrays.read(self.uri, f"{self.frames[frame].name}/{VALID}", window)
 
     def open_frame(self, name: str) -> xr.Dataset:
-        """Open a frame lazily in xarray, with its coordinates."""
-        import xarray as xr
+        """Open a frame lazily in xarray, with its coordinates.
 
+        Raises
+        ------
+        SceneError
+            If the scene has no frame of that name.
+        DamagedError
+            If the frame lacks a storage file, which zarr would read as fill value.
+        """
         self.frame_number(name)
-        found: xr.Dataset = xr.open_zarr(
-            self.uri, group=name, consolidated=False, decode_coords="all", zarr_format=3
-        )
-        return found
+        return arrays.open_frame(self.uri, name, (SPECTRA, VALID), REMEDY)
 
     def check_complete(self) -> None:
         """Find missing storage files, which zarr would read as fill value.
@@ -170,13 +176,7 @@ class Scene:
         """
         for frame in self.frames:
             for layer in (SPECTRA, VALID):
-                missing = arrays.missing_shards(self.uri, f"{frame.name}/{layer}")
-                if missing:
-                    raise DamagedError(
-                        f"{self.uri}/{frame.name}/{layer} lacks {len(missing)} of its storage "
-                        f"files (the first: {missing[0]}). zarr would read them as no data. "
-                        f"Restore them, or ingest the scene again."
-                    )
+                arrays.check_whole(self.uri, f"{frame.name}/{layer}", REMEDY)
 
 
 def is_scene(path: Path) -> bool:

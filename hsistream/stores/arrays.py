@@ -11,16 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from hsistream.errors import DamagedError, HsistreamError
+from hsistream.errors import DamagedError, HsistreamError, StoreError
 from hsistream.files import file_error, first_line
 from hsistream.georeference import Georeference
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+HEADER = "zarr.json"
+"""Name of the file that describes an array or a group."""
 
 ZSTD_LEVEL = 3
 ASYNC_CONCURRENCY = 8
@@ -149,6 +155,53 @@ def missing_shards(uri: str, path: str) -> list[str]:
     counts = [range(-(-extent // unit)) for extent, unit in zip(array.shape, units, strict=True)]
     keys = (array.metadata.encode_chunk_key(index) for index in product(*counts))
     return [key for key in keys if not _has_content(folder / key)]
+
+
+def check_whole(uri: str, path: str, remedy: str) -> None:
+    """Find missing storage files of an array; ``remedy`` says what to do about them.
+
+    Raises
+    ------
+    DamagedError
+        If one is missing or empty.
+    """
+    try:
+        missing = missing_shards(uri, path)
+    except StoreError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        missing = [HEADER]
+    if missing:
+        raise DamagedError(
+            f"{uri}/{path} lacks {len(missing)} of its storage files (the first: {missing[0]}). "
+            f"{remedy}"
+        )
+
+
+def open_frame(uri: str, frame: str, layers: Sequence[str], remedy: str) -> xr.Dataset:
+    """Open the group of a frame lazily in xarray, after a look at the files of some layers.
+
+    Raises
+    ------
+    DamagedError
+        If a layer or a coordinate lacks a file, or a header cannot be understood.
+    """
+    import xarray as xr
+
+    for layer in layers:
+        check_whole(uri, f"{frame}/{layer}", remedy)
+    with translated(f"{uri}/{frame}"):
+        try:
+            found: xr.Dataset = xr.open_zarr(
+                uri, group=frame, consolidated=False, decode_coords="all", zarr_format=3
+            )
+        except FileNotFoundError as error:  # the layers are there, but they are no group
+            raise DamagedError(
+                f"{uri}/{frame} lacks its {HEADER}, or it is damaged. {remedy}"
+            ) from error
+    for name in (str(each) for each, values in found.variables.items() if values.ndim < 2):
+        check_whole(uri, f"{frame}/{name}", remedy)
+    return found
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from hsistream.errors import DamagedError, StoreError, TileError
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
 from hsistream.tiles import TileGrid, Window, size, strips, within
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CHUNK_PX = 512
 """Largest chunk of a raster store, px per side."""
@@ -127,13 +130,7 @@ class RasterStore:
             If a frame lacks a part of the layer.
         """
         for frame in frames:
-            missing = arrays.missing_shards(self.uri, f"{frame.name}/{layer}")
-            if missing:
-                raise DamagedError(
-                    f"{self.uri}/{frame.name}/{layer} lacks {len(missing)} of its storage files "
-                    f"(the first: {missing[0]}). Delete {self.uri} and repeat the command "
-                    f"that made it."
-                )
+            arrays.check_whole(self.uri, f"{frame.name}/{layer}", self._remedy)
 
     @property
     def complete(self) -> bool:
@@ -142,8 +139,7 @@ class RasterStore:
             return False
         try:
             with arrays.translated(self.uri):
-                root = arrays.open_group(self.uri)
-                layers = list(cast("list[str]", root.attrs["layers"]))
+                root, layers = arrays.open_group(self.uri), self.layers
                 for frame in {layer.partition("/")[0] for layer in layers}:
                     root[frame]  # with its header
                 return not any(arrays.missing_shards(self.uri, layer) for layer in layers)
@@ -154,6 +150,50 @@ class RasterStore:
     def exists(self) -> bool:
         """Whether the store has been created."""
         return (Path(self.uri) / "zarr.json").is_file()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Name the layers that the store was created with, ``<frame>/<layer>``."""
+        with arrays.translated(self.uri):
+            root = arrays.open_group(self.uri)
+            return tuple(cast("list[str]", root.attrs["layers"]))
+
+    def open(self, layer: str, frame: str | None = None) -> xr.DataArray:
+        """Open a layer of a frame lazily in xarray; the only frame needs no name.
+
+        Raises
+        ------
+        StoreError
+            If the store was created without such a frame or layer.
+        DamagedError
+            If it is not there any more, or the layer lacks a part.
+        """
+        if not self.exists:
+            raise DamagedError(
+                f"{layer} are needed, but {self.uri}, which held them, is damaged or gone. "
+                f"{self._remedy}"
+            )
+        layers = self.layers
+        frames = sorted({each.partition("/")[0] for each in layers})
+        name = frames[0] if frame is None and len(frames) == 1 else frame
+        if name not in frames:
+            raise StoreError(
+                f"The name of a frame is needed to open {layer}, but {frame!r} is none. "
+                f"{self.uri} has {', '.join(frames)}."
+            )
+        if f"{name}/{layer}" not in layers:
+            held = ", ".join(
+                each.partition("/")[2] for each in layers if each.startswith(f"{name}/")
+            )
+            raise StoreError(
+                f"{layer} of frame {name!r} are needed, but {self.uri} has none; it has {held}."
+            )
+        return arrays.open_frame(self.uri, name, (layer,), self._remedy)[layer]
+
+    @property
+    def _remedy(self) -> str:
+        """Say what to do about a damaged store."""
+        return f"Delete {self.uri} and repeat the command that made it."
 
     def _array(self, frame: str, layer: str) -> Any:
         """Open the array of a layer."""

@@ -140,7 +140,9 @@ def test_probabilities_are_kept_on_request(classified: Classified, scene: Scene)
     chosen = np.take_along_axis(stored, np.where(known, label, 0)[None].astype(int), axis=0)[0]
     np.testing.assert_array_equal(chosen[known], best[known])
     assert np.abs(stored.astype(int).sum(axis=0)[known] - 254).max() <= 2
-    assert run.open(PROBABILITY, "frame0").attrs["class_names"] == ["1", "2", "3"]
+    opened = run.open(PROBABILITY, "frame0")
+    assert opened.attrs["class_names"] == ["1", "2", "3"]
+    np.testing.assert_array_equal(opened.sel({"class": "2"}), opened[1])
 
 
 def test_a_map_can_be_evaluated_exported_and_shown_again(

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import rioxarray  # noqa: F401 the place of an array is read through it
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.errors import (
@@ -23,20 +25,25 @@ from hsistream.errors import (
     StoreError,
 )
 from hsistream.manifest import Manifest, StageRecord
+from hsistream.presets import presets_of
 from hsistream.runs import (
     CONFIDENCE,
     INDEX,
     LABELS,
     LATENTS,
     NO_LABEL,
+    PROBABILITY,
+    STORES,
     RunDirectory,
     fingerprint,
+    made_layers,
 )
-from hsistream.scene.scene import Scene
+from hsistream.scene.scene import Frame, Scene
 from hsistream.sections import LearntSection
 from hsistream.stages.labelling import layers
+from hsistream.stages.table import stream
 from hsistream.stores.raster import RasterStore
-from tests.strategies import words
+from tests.strategies import whole, words
 
 HOLD = """
 import fcntl, sys
@@ -341,16 +348,26 @@ def test_forgetting_a_stage_drops_its_ledger_only(tmp_path: Path) -> None:
     assert run.ledger("label").exists()
 
 
+def labelled_run(
+    folder: Path, frames: Sequence[Frame], label: NDArray[np.uint16] | None = None
+) -> RunDirectory:
+    """A run whose last stage has written labels, and confidence of a half, in one shard of each."""
+    run, record = RunDirectory(folder), StageRecord("mark", 1.0, 1)
+    run.save(replace(begin(run), stages={"label": record}))
+    store = RasterStore.create(run.labels_uri, layers(3), frames, 128)
+    for frame in frames:
+        values = np.zeros(frame.shape, np.uint16) if label is None else label
+        confidence = np.where(values == NO_LABEL, 255, 127).astype(np.uint8)
+        store.write(frame.name, LABELS, whole(frame.shape), values)
+        store.write(frame.name, CONFIDENCE, whole(frame.shape), confidence)
+    return run
+
+
 def test_results_open_lazily_with_their_place(tmp_path: Path, scene: Scene) -> None:
-    run, frame = RunDirectory(tmp_path), scene.frames[1]
-    store = RasterStore.create(run.labels_uri, layers(3), scene.frames, 64)
-    core = (slice(0, frame.shape[0]), slice(0, frame.shape[1]))
+    frame = scene.frames[1]
     label = np.arange(frame.shape[0] * frame.shape[1]).reshape(frame.shape) % 3
     label[0, 0] = NO_LABEL
-    confidence = np.full(frame.shape, 127)
-    confidence[0, 0] = 255
-    store.write(frame.name, LABELS, core, label.astype(np.uint16))
-    store.write(frame.name, CONFIDENCE, core, confidence.astype(np.uint8))
+    run = labelled_run(tmp_path, [frame], label.astype(np.uint16))
     labels, margin = run.open(LABELS, frame.name), run.open(CONFIDENCE, frame.name)
     assert labels.dims == ("y", "x")
     assert labels.dtype == np.uint16
@@ -366,24 +383,75 @@ def test_results_open_lazily_with_their_place(tmp_path: Path, scene: Scene) -> N
     [
         (LABELS, "other", "has frame0, frame1"),
         (LABELS, None, "has frame0, frame1"),
-        ("heights", "frame0", "hsistream status"),
+        ("heights", "frame0", "'heights' is none. Runs have labels, confidence, probability, lat"),
+        (PROBABILITY, "frame0", "has none; it has labels, confidence"),
     ],
 )
 def test_results_that_are_not_there_are_refused(
     tmp_path: Path, scene: Scene, layer: str, frame: str | None, then: str
 ) -> None:
-    run = RunDirectory(tmp_path)
-    with pytest.raises(StoreError, match="hsistream status"):
-        run.open(layer, frame)
-    RasterStore.create(run.labels_uri, layers(3), scene.frames, 64)
+    with pytest.raises(StoreError):
+        RunDirectory(tmp_path).open(layer, frame)
+    run = labelled_run(tmp_path, scene.frames)
     with pytest.raises(StoreError, match=then):
         run.open(layer, frame)
 
 
 def test_the_only_frame_needs_no_name(tmp_path: Path, scene: Scene) -> None:
-    run = RunDirectory(tmp_path)
-    RasterStore.create(run.labels_uri, layers(3), scene.frames[:1], 64)
+    run = labelled_run(tmp_path, scene.frames[:1])
     assert run.open(LABELS).identical(run.open(LABELS, "frame0"))
+
+
+def test_a_result_whose_stage_is_not_done_is_refused(tmp_path: Path, scene: Scene) -> None:
+    run = labelled_run(tmp_path, scene.frames)
+    run.save(replace(run.manifest(), stages={}))
+    with pytest.raises(IncompleteError, match=r"stage label of .* hsistream status"):
+        run.open(LABELS, "frame0")
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("", "is damaged or gone"),
+        ("zarr.json", "is damaged or gone"),
+        ("frame0", "frame0/labels lacks 1 .*zarr.json"),
+        ("frame0/zarr.json", "frame0 lacks its zarr.json"),
+        ("frame0/labels", "frame0/labels lacks 1 .*zarr.json"),
+        ("frame0/labels/c/0/0", "frame0/labels lacks 1 .*c/0/0"),
+        ("frame0/x/c/0", "frame0/x lacks 1 .*c/0"),
+    ],
+)
+def test_a_result_that_lost_a_file_is_damage(
+    tmp_path: Path, scene: Scene, lost: str, message: str
+) -> None:
+    run = labelled_run(tmp_path, scene.frames)
+    path = Path(run.labels_uri, lost)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DamagedError, match=message):
+        run.open(LABELS, "frame0")
+    if lost.startswith("frame0"):
+        assert run.open(LABELS, "frame1").dtype == np.uint16
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "frame0/zarr.json", "frame0/labels/zarr.json"])
+@pytest.mark.parametrize("text", ["", '{"zarr_format": 3, '])
+def test_a_result_with_a_damaged_header_is_damage(
+    tmp_path: Path, scene: Scene, name: str, text: str
+) -> None:
+    run = labelled_run(tmp_path, scene.frames)
+    Path(run.labels_uri, name).write_text(text)
+    with pytest.raises(DamagedError):
+        run.open(LABELS, "frame0")
+
+
+@pytest.mark.parametrize("method", [*presets_of(classify=False), "raw"])
+def test_the_layers_of_a_run_are_those_that_its_stages_write(method: str) -> None:
+    of_classes = method == "raw"
+    settings = {"classify.labels": "labels.npz"} if of_classes else {"cluster.clusters": 3}
+    config = RunConfig.make(method, settings=settings)
+    written = {(name, stage.name) for stage in stream(config) for name in stage.writes}
+    expected = [layer for layer, made in STORES.items() if made in written]
+    assert list(made_layers(config)) == [each for each in expected if each != PROBABILITY]
 
 
 def test_a_run_stands_for_its_path(tmp_path: Path) -> None:

@@ -161,6 +161,23 @@ def test_a_missing_file_is_found(own_scene: Scene, lost: str, message: str) -> N
         own_scene.check_complete()
 
 
+@pytest.mark.parametrize(
+    "lost", ["spectra/c/0/1/2", "valid/c/0/1", "wavelength/c/0", "valid/zarr.json", "spectra"]
+)
+def test_a_frame_that_lost_a_file_is_not_opened(own_scene: Scene, lost: str) -> None:
+    path = Path(own_scene.uri) / "frame0" / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(DamagedError, match=f"frame0/{lost.partition('/')[0]} lacks 1 "):
+        own_scene.open_frame("frame0")
+    assert own_scene.open_frame("frame1")["spectra"].dtype == np.uint16
+
+
+def test_a_frame_with_a_damaged_header_is_not_opened(own_scene: Scene) -> None:
+    (Path(own_scene.uri) / "frame0" / "spectra" / "zarr.json").write_text("{")
+    with pytest.raises(DamagedError, match="frame0/spectra"):
+        own_scene.open_frame("frame0")
+
+
 def test_a_missing_frame_is_found(own_scene: Scene) -> None:
     shutil.rmtree(Path(own_scene.uri) / "frame1")
     with pytest.raises(HsistreamError, match="frame1"):
