@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError
 from hsistream.files import filing, write_text
@@ -36,7 +36,7 @@ from hsistream.tiles import TileGrid
 
 TILE_PX = 2048
 
-Truth = Mapping[str, NDArray[Any]] | NDArray[Any] | Labelled
+Truth = Mapping[str, ArrayLike] | ArrayLike | Labelled
 """Maps of classes, or single labelled pixels."""
 
 log = logging.getLogger(__name__)
@@ -44,10 +44,11 @@ log = logging.getLogger(__name__)
 
 def evaluate(
     directory: str | PathLike[str],
-    truth: Truth,
+    truth: Truth | str | PathLike[str],
     *,
     frame: str | None = None,
     matching: Matching = "rectangular",
+    write: bool = True,
 ) -> Scores:
     """Score the labels of a run; write ``scores.json`` and put the scores on the page.
 
@@ -55,18 +56,20 @@ def evaluate(
     ----------
     directory : str or path-like
         A finished run.
-    truth : mapping of str to (y, x) integer, or (y, x) integer, or Labelled
+    truth : mapping of str to (y, x) integer, or (y, x) integer, or Labelled, or path
         Reference labels, 0 = unlabelled; floats count if all are whole numbers, and
-        NaN is unlabelled. One array for a scene of one frame or with ``frame``;
-        otherwise named by frame, and frames without an entry are left out. Single
-        places and polygons are read by
-        :func:`hsistream.readers.label_sources.read_labelled`; their classes are
-        numbered from 1 by their names.
+        NaN is unlabelled; of booleans true is the only class. One array for a scene of
+        one frame or with ``frame``; otherwise named by frame, and frames without an
+        entry are left out. Dimensions ``x`` and ``y`` of xarray may come in any order.
+        A file of labels is read by :func:`read_truth`, which takes options; the classes
+        of single places and polygons are numbered from 1 by their names.
     frame : str, optional
         The only frame to score.
     matching : {"rectangular", "square"}
         How clusters are matched to classes; see
         :func:`hsistream.report.scores.score`.
+    write : bool
+        Without it the run is only read, and its page stays as it is.
 
     Returns
     -------
@@ -76,16 +79,23 @@ def evaluate(
     Raises
     ------
     ConfigError
-        If the truth does not fit the frames.
+        If the truth does not fit the frames, or names others, or ``matching`` is
+        none of these.
     SceneError
-        If it holds fractions, or no label.
+        If it holds fractions, or no label, or the file cannot be read.
     IncompleteError
         If the run is not finished.
     DamagedError
         If stored labels are missing or fail their checksum.
     """
+    if matching not in get_args(Matching):
+        raise ConfigError(
+            f"matching must be {' or '.join(get_args(Matching))}, but is {matching!r}."
+        )
     run, scene = _open(directory)
     names: dict[int, str] = {}
+    if isinstance(truth, str | PathLike):
+        truth = read_truth(Path(truth), run, LabelOptions(frame=frame))
     if isinstance(truth, Labelled):
         table, names = _places_table(run, scene, truth, frame), dict(enumerate(truth.names, 1))
     else:
@@ -95,8 +105,9 @@ def evaluate(
             "Labelled pixels are needed, but the truth is 0 everywhere that there are data."
         )
     scores = replace(score_table(table, matching=matching, class_names=names), frame=frame)
-    write_text(run.scores_path, json.dumps(scores.to_json(), indent=2) + "\n")
-    report.write(run, scene, scores.to_json())
+    if write:
+        write_text(run.scores_path, json.dumps(scores.to_json(), indent=2) + "\n")
+        report.write(run, scene, scores.to_json())
     return scores
 
 
@@ -109,7 +120,8 @@ def read_truth(
 ) -> Truth:
     """Read reference labels of the scene of a run, from any file that holds labels.
 
-    With ``mosaic``, ``path`` is a folder of GeoTIFF tiles of one frame.
+    With ``mosaic``, ``path`` is a folder of GeoTIFF tiles of one frame. Rasters that are
+    of no frame are left out, unless none is of one.
 
     Raises
     ------
@@ -129,7 +141,7 @@ def read_truth(
     maps = read_labels(place, options.key)
     frames = [frame.name for frame in scene.frames]
     check_places(place, scene, frames if options.frame is None else [options.frame])
-    return maps
+    return {name: labels for name, labels in maps.items() if name in frames} or maps
 
 
 def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
@@ -160,15 +172,36 @@ def _open(directory: str | PathLike[str]) -> tuple[RunDirectory, Scene]:
 def _maps_table(
     run: RunDirectory,
     scene: Scene,
-    truth: Mapping[str, NDArray[Any]] | NDArray[Any],
+    truth: Mapping[str, ArrayLike] | ArrayLike,
     frame: str | None,
 ) -> Contingency:
     """Count classes against clusters in maps of classes."""
-    named = truth if isinstance(truth, Mapping) else {USUAL_KEY: np.asarray(truth)}
+    given = truth if isinstance(truth, Mapping) else {USUAL_KEY: truth}
+    named = {str(name): _as_map(values) for name, values in given.items()}
+    _check_names(scene, named)
     table = Contingency.empty()
     for name, reference in by_frame(scene, whole_labels(named), frame).items():
         table += _frame_table(run, name, reference)
     return table
+
+
+def _as_map(values: Any) -> NDArray[Any]:
+    """Take what numpy understands as a map (y, x); xarray names its dimensions."""
+    if set(getattr(values, "dims", ())) == {"y", "x"}:
+        values = values.transpose("y", "x")
+    found = np.asarray(values)
+    return found.astype(np.uint8) if found.dtype == np.bool_ else found
+
+
+def _check_names(scene: Scene, maps: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a map that is of no frame where others are: it would be left out unseen."""
+    frames = [frame.name for frame in scene.frames]
+    unknown = [name for name in maps if name not in frames]
+    if unknown and len(unknown) < len(maps):
+        raise ConfigError(
+            f"The truth must name frames of the scene, but {', '.join(unknown[:8])} is none of "
+            f"them. The frames are {', '.join(frames[:8])}{', …' if len(frames) > 8 else ''}."
+        )
 
 
 def _places_table(

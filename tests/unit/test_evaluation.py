@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from numpy.typing import NDArray
 
 from hsistream import evaluation
@@ -119,6 +120,76 @@ def test_one_unnamed_array_suits_one_frame(scene: Scene, own_run: RunDirectory) 
     truth = perfect_truth(scene, own_run)["frame1"]
     for given in ({"classes": truth}, truth, truth.astype(np.float32)):
         assert evaluate(own_run.path, given, frame="frame1").oa == pytest.approx(1)
+
+
+def test_a_map_that_is_of_no_frame_is_refused_by_its_name(
+    scene: Scene, own_run: RunDirectory
+) -> None:
+    truth = perfect_truth(scene, own_run)
+    misspelt = {"frame0": truth["frame0"], "Frame1": truth["frame1"]}
+    with pytest.raises(
+        ConfigError, match=r"Frame1 is none of them\. The frames are frame0, frame1"
+    ):
+        evaluate(own_run, misspelt)
+    assert not own_run.scores_path.exists()
+
+
+def test_files_of_other_frames_beside_those_of_the_scene_are_left_out(
+    scene: Scene, own_run: RunDirectory, tmp_path: Path
+) -> None:
+    truth = perfect_truth(scene, own_run)
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for name, values in {**truth, "frame9": np.ones((3, 4), np.int64)}.items():
+        np.save(folder / f"{name}.npy", values)
+    assert evaluate(own_run, read_truth(folder, own_run, LabelOptions())).oa == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_truth_is_read_from_its_path(
+    scene: Scene, own_run: RunDirectory, tmp_path: Path, kind: type[str | Path]
+) -> None:
+    truth = perfect_truth(scene, own_run)
+    np.savez(tmp_path / "truth.npz", **truth, valid=truth["frame0"] > 0)  # type: ignore[arg-type]
+    path = kind(tmp_path / "truth.npz")
+    assert evaluate(own_run, path).to_json() == evaluate(own_run, truth).to_json()
+    assert evaluate(own_run, path, frame="frame1").pixels == scene.frames[1].valid_pixels
+
+
+def test_a_truth_of_yes_and_no_has_one_class(scene: Scene, own_run: RunDirectory) -> None:
+    truth = perfect_truth(scene, own_run)
+    ones = {name: each == 1 for name, each in truth.items()}
+    scores = evaluate(own_run, ones)
+    assert list(scores.per_class) == [1]
+    assert scores.pixels == sum(np.count_nonzero(each) for each in ones.values())
+
+
+@pytest.mark.parametrize("dims", [("y", "x"), ("x", "y")])
+def test_a_truth_in_xarray_is_turned_as_its_dimensions_say(
+    scene: Scene, own_run: RunDirectory, dims: tuple[str, str]
+) -> None:
+    truth = {
+        name: xr.DataArray(each, dims=("y", "x")).transpose(*dims)
+        for name, each in perfect_truth(scene, own_run).items()
+    }
+    assert evaluate(own_run, truth).oa == pytest.approx(1)
+    assert evaluate(own_run, truth["frame1"], frame="frame1").oa == pytest.approx(1)
+
+
+def test_an_unknown_matching_is_refused_with_the_choices(
+    scene: Scene, own_run: RunDirectory
+) -> None:
+    with pytest.raises(ConfigError, match="rectangular or square, but is 'foo'"):
+        evaluate(own_run, perfect_truth(scene, own_run), matching="foo")  # type: ignore[arg-type]
+
+
+def test_scores_may_leave_the_run_as_it_is(scene: Scene, own_run: RunDirectory) -> None:
+    def seen() -> dict[Path, bytes]:
+        return {each: each.read_bytes() for each in own_run.path.rglob("*") if each.is_file()}
+
+    before = seen()
+    assert evaluate(own_run, perfect_truth(scene, own_run), write=False).oa == pytest.approx(1)
+    assert seen() == before
 
 
 def test_the_page_shows_the_scores_and_keeps_them(scene: Scene, own_run: RunDirectory) -> None:
