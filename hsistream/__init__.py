@@ -9,18 +9,20 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hsistream import errors
 from hsistream.errors import HsistreamError
 from hsistream.version import __version__
 
 if TYPE_CHECKING:
     from hsistream.calibration import estimate_times
-    from hsistream.classification import classify
+    from hsistream.classification import ClassificationScores, classification_scores, classify
     from hsistream.config import RunConfig
-    from hsistream.evaluation import evaluate
+    from hsistream.evaluation import evaluate, export_labels, read_truth
     from hsistream.execution import Execution
     from hsistream.pipeline import relabel, run, status
     from hsistream.planning import plan
     from hsistream.prediction import predict
+    from hsistream.readers.labelled import LabelOptions
     from hsistream.readers.sources import ReadOptions, open_sources
     from hsistream.reconstruction import reconstruct
     from hsistream.runs import RunDirectory
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
     from hsistream.tiles import Tile, TileGrid
 
 __all__ = [
+    "ClassificationScores",
     "Execution",
     "Frame",
     "HsistreamError",
     "IngestOptions",
+    "LabelOptions",
     "ReadOptions",
     "RunConfig",
     "RunDirectory",
@@ -41,14 +45,18 @@ __all__ = [
     "Tile",
     "TileGrid",
     "__version__",
+    "classification_scores",
     "classify",
     "connect",
+    "errors",
     "estimate_times",
     "evaluate",
+    "export_labels",
     "ingest",
     "open_sources",
     "plan",
     "predict",
+    "read_truth",
     "reconstruct",
     "relabel",
     "run",
@@ -56,23 +64,28 @@ __all__ = [
 ]
 
 _HOME = {
+    "ClassificationScores": "classification",
     "Execution": "execution",
     "Frame": "scene.scene",
     "IngestOptions": "scene.ingest",
+    "LabelOptions": "readers.labelled",
     "ReadOptions": "readers.sources",
     "RunConfig": "config",
     "RunDirectory": "runs",
     "Scene": "scene.scene",
     "Tile": "tiles",
     "TileGrid": "tiles",
+    "classification_scores": "classification",
     "classify": "classification",
     "connect": "runtime.cluster",
     "estimate_times": "calibration",
     "evaluate": "evaluation",
+    "export_labels": "evaluation",
     "ingest": "scene.ingest",
     "open_sources": "readers.sources",
     "plan": "planning",
     "predict": "prediction",
+    "read_truth": "evaluation",
     "reconstruct": "reconstruction",
     "relabel": "pipeline",
     "run": "pipeline",

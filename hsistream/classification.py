@@ -6,19 +6,56 @@ their content, so that other labels are another run.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hsistream import pipeline
 from hsistream.config import RunConfig
-from hsistream.errors import ConfigError
+from hsistream.errors import ConfigError, IncompleteError
 from hsistream.events import Notify, ignore
 from hsistream.execution import Execution
 from hsistream.readers.label_sources import read_labelled
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
+from hsistream.stages.class_summary import classification_summary
 from hsistream.stages.divide import options_of
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and standard deviation of a score over the splits; of one split the latter is 0."""
+
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationScores:
+    """How well classes are found again that were learnt from a part of the labels.
+
+    Parameters
+    ----------
+    oa, aa, kappa : Spread
+        Overall accuracy, mean recall of the classes, and kappa: shares, at most 1.
+    names : tuple of str
+        Names of the classes, in the order of their labels.
+    confusion : (split, class, said) int64
+        Pixels of the test of every split, by their class and by what was said of them.
+    split : str
+        In words, how labels were divided.
+    """
+
+    oa: Spread
+    aa: Spread
+    kappa: Spread
+    names: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    split: str
 
 
 def classify(
@@ -48,7 +85,8 @@ def classify(
     -------
     RunDirectory
         The finished run. Its labels number the classes from 0, in the order of
-        their names; its scores are of labels that were not learnt from.
+        their names; :func:`classification_scores` reads what was scored on labels
+        that were not learnt from.
 
     Raises
     ------
@@ -66,6 +104,56 @@ def classify(
     asked = request(scene, config)
     target = directory or pipeline.default_directory(scene, asked)
     return pipeline.run(scene, asked, target, execution=execution, client=client, notify=notify)
+
+
+def classification_scores(directory: str | PathLike[str]) -> ClassificationScores:
+    """Read how well classes were found again, on labels that were not learnt from.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        A finished run of :func:`classify`.
+
+    Returns
+    -------
+    ClassificationScores
+        Not of the map itself, which has learnt from all labels, but of maps of the same
+        kind, each learnt from the labels of one split and tested on others.
+
+    Raises
+    ------
+    StoreError
+        If this is no run directory.
+    ConfigError
+        If the run is no map of classes, or keeps no labels back.
+    IncompleteError
+        If it is not that far.
+    DamagedError
+        If what it kept of the tests is damaged.
+    """
+    run = RunDirectory(directory)
+    stages, settings = run.manifest().stages, run.config().classify
+    if settings is None:
+        raise ConfigError(
+            f"A map of classes is needed, but {run.path} is one of clusters. Score it against "
+            f"reference labels: hsistream.evaluate, or hsistream evaluate {run.path}"
+        )
+    if not settings.splits:
+        raise ConfigError(
+            f"Scores need labels that are not learnt from, but {run.path} keeps none back: it has "
+            f"classify.splits = 0. Make a run with splits."
+        )
+    if "examine" not in stages:
+        raise IncompleteError(
+            f"Scores need the stage examine of {run.path}, which is not done. Repeat the command "
+            f"that began the run: it resumes. See: hsistream status {run.path}"
+        )
+    found = classification_summary(run)
+    assert found is not None, "its settings were there"
+    spreads = {name: Spread(**values) for name, values in found.scores.items()}
+    return ClassificationScores(
+        **spreads, names=found.names, confusion=found.confusion, split=found.split
+    )
 
 
 def request(scene: Scene, config: RunConfig) -> RunConfig:

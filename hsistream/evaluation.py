@@ -114,7 +114,7 @@ def evaluate(
 def read_truth(
     path: str | Path,
     directory: str | PathLike[str],
-    options: LabelOptions,
+    options: LabelOptions = LabelOptions(),
     *,
     mosaic: bool = False,
 ) -> Truth:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SpectralName = Literal["z", "l2", "mnf", "latents"]
 SpatialName = Literal["plain", "gaussian", "edge"]
@@ -16,6 +17,14 @@ SplitName = Literal["random", "fraction", "blocks"]
 HeadName = Literal["consensus", "prototypes", "diffusion", "joint"]
 Temperature = Annotated[float, Field(gt=0, le=10)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _text(value: Any) -> Any:
+    """Write a path as text, in which it is kept."""
+    return str(value) if isinstance(value, PathLike) else value
+
+
+Address = Annotated[str, BeforeValidator(_text)]
 
 
 class Section(BaseModel):
@@ -303,7 +312,7 @@ class CtssfmSection(WindowSection):
 class ClassifySection(Section):
     """A map of classes from labelled pixels: whose labels, of which features, by what."""
 
-    labels: str
+    labels: Address
     """File of the labels: an address, which changes no result."""
     fingerprint: str = ""
     """Hash of the labelled pixels and the names of their classes."""

@@ -21,7 +21,7 @@ from hsistream.classifiers import logistic
 from hsistream.classifiers.base import Lesson
 from hsistream.classifiers.splits import TEST, TRAIN, Labels, least_distance_px
 from hsistream.config import RunConfig
-from hsistream.errors import ConfigError, DamagedError
+from hsistream.errors import ConfigError, DamagedError, IncompleteError
 from hsistream.evaluation import evaluate, export_labels
 from hsistream.events import Event, Progress, StageStarted
 from hsistream.execution import Execution
@@ -114,6 +114,41 @@ def test_seeds_have_no_split_in_common(classified: Classified) -> None:
     )
     for roles in first:
         assert (roles != second).any(axis=1).all()
+
+
+def test_scores_are_read_as_the_command_line_prints_them(mapped: RunDirectory) -> None:
+    found = hs.classification_scores(mapped)
+    printed = command("report", mapped.path, "--json").json["scores"]
+    for name in ("oa", "aa", "kappa"):
+        spread = getattr(found, name)
+        assert {"mean": spread.mean, "sd": spread.sd} == printed[name]
+    assert found.names == ("1", "2", "3")
+    assert found.confusion.shape == (2, 3, 3)
+    each = [np.trace(table) / table.sum() for table in found.confusion]
+    assert found.oa.mean == pytest.approx(np.mean(each))
+    assert found.oa.sd == pytest.approx(np.std(each, ddof=1))
+    assert "8 labels of each class" in found.split
+
+
+def test_scores_that_a_run_has_not_are_refused(
+    mapped: RunDirectory, finished: RunDirectory, classified: Classified, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"is one of clusters.*hsistream\.evaluate"):
+        hs.classification_scores(finished)
+    with pytest.raises(ConfigError, match=r"classify\.splits = 0"):
+        hs.classification_scores(classified(("classify.splits", 0)))
+    own = RunDirectory(shutil.copytree(mapped.path, tmp_path / "own"))
+    stages = {name: each for name, each in own.manifest().stages.items() if name != "examine"}
+    own.save(replace(own.manifest(), stages=stages))
+    with pytest.raises(IncompleteError, match="stage examine"):
+        hs.classification_scores(own)
+
+
+def test_labels_are_named_by_a_path(labels: Path, mapped: RunDirectory) -> None:
+    config = RunConfig.make(settings={"classify.labels": labels})
+    assert config == RunConfig.make(settings={"classify.labels": str(labels)})
+    assert config.classify is not None
+    assert config.classify.labels == str(labels)
 
 
 def test_frames_without_labels_are_mapped_too(mapped: RunDirectory, scene: Scene) -> None:
