@@ -163,8 +163,8 @@ def _is_readable(entry: Path) -> bool:
 
 
 def _canonical(path: Path) -> Path:
-    """Give one name to the header and the data file of a raster."""
-    return data_file(path) if path.is_file() else path
+    """Give one name to the header and the data file of a raster, whatever folder is current."""
+    return (data_file(path) if path.is_file() else path).absolute()
 
 
 def _open(path: Path, options: ReadOptions) -> Sequence[FileSource]:

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from hsistream.errors import SceneError
+from hsistream.errors import SceneError, StoreError
 from hsistream.georeference import Georeference
 from hsistream.readers.arrays import Member, choose_cube
 from hsistream.readers.beside import (
@@ -57,6 +57,37 @@ class SceneSource:
     def valid(self, window: Window) -> NDArray[np.bool_]:
         """Return which pixels of a window have data, (y, x)."""
         return self.scene.valid(self.frame, window)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredArray:
+    """An array of another writer; ``witness`` is the file that describes it.
+
+    zarr reads what is not there as fill value, a whole store that went away included.
+    """
+
+    array: zarr.Array[Any]
+    witness: Path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of the axes."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.array.dtype)
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]:
+        values = np.asarray(self.array[index])
+        if not self.witness.is_file():  # asked afterwards: it may go away during the read
+            raise StoreError(
+                f"{self.witness} is needed as long as pixels are read, but it is not there any "
+                f"more: the store was moved or deleted since it was opened. Put it back, or open "
+                f"the store where it lies now."
+            )
+        return values
 
 
 def is_zarr(path: Path) -> bool:
@@ -167,7 +198,16 @@ def _open_array(
         georeference=None if parent is None else _place(parent, array, axes),
         attributes={"variable": array.path, **texts(array.attrs)},
     )
-    return CubeSource(header, path, array, axes, _mask(parent, header.shape))
+    mask = _mask(parent, header.shape)
+    folder = path / array.path
+    around = None if mask is None else StoredArray(mask, _witness(folder.parent / "valid", path))
+    return CubeSource(header, path, StoredArray(array, _witness(folder, path)), axes, around)
+
+
+def _witness(folder: Path, store: Path) -> Path:
+    """Find the file that describes an array: in its folder, else that of the whole store."""
+    files = [place / name for place in (folder, store) for name in ROOT_FILES]
+    return next(file for file in files if file.is_file())
 
 
 def dimension_names(array: zarr.Array[Any]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 from scipy import io
 
-from hsistream.errors import ConfigError, SceneError
+from hsistream.errors import ConfigError, SceneError, StoreError
 from hsistream.readers.mosaic import MosaicSource
 from hsistream.readers.rasters import RasterSource
 from hsistream.readers.sources import ReadOptions, open_sources, read_label_mosaic, read_labels
@@ -583,6 +583,41 @@ def test_pieces_that_do_not_fit_are_refused(tmp_path: Path, case: Unfit) -> None
 
 
 # --- zarr ----------------------------------------------------------------------------------
+
+
+def write_store(path: Path) -> Path:
+    """A cube of another writer, (y, x, band), with a mask of its pixels."""
+    group = zarr.open_group(str(path), mode="w")
+    valid = np.ones((HEIGHT, WIDTH), np.bool_)
+    group.create_array("cube", data=make_cube(), dimension_names=["y", "x", "band"])
+    group.create_array("valid", data=valid, dimension_names=["y", "x"])
+    return path
+
+
+@pytest.mark.parametrize("lost", ["", "cube", "valid"])
+def test_a_store_that_went_away_is_not_read_as_fill_value(tmp_path: Path, lost: str) -> None:
+    store = write_store(tmp_path / "a.zarr")
+    source, window = only(store), (slice(0, 2), slice(0, 2))
+    (store / lost).rename(tmp_path / "moved")
+    with pytest.raises(StoreError, match="moved or deleted since it was opened"):
+        (source.valid if lost == "valid" else source.read)(window)
+
+
+def test_sources_do_not_depend_on_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_store(tmp_path / "a.zarr")
+    write_envi(tmp_path / "b.img")
+    ingest(synthetic_frames(1, (HEIGHT, WIDTH), bands=BANDS), tmp_path / "scene.zarr")
+    monkeypatch.chdir(tmp_path)
+    names = ["a.zarr", "b.hdr", "scene.zarr"]
+    sources = open_sources([*names, tmp_path / "a.zarr"])
+    assert len(sources) == len(names)
+    before = [whole(source) for source in sources]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for source, values in zip(sources, before, strict=True):
+        np.testing.assert_array_equal(whole(source), values)
 
 
 def test_zarr_3_group_is_read_by_its_dimensions(tmp_path: Path) -> None:
