@@ -5,20 +5,51 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
+from urllib.parse import unquote
 
 from hsistream.errors import HsistreamError, ResourceError, StoreError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
+# A path makes one slash of two.
+_LOCAL = re.compile(r"file:(//(localhost)?)?(?=/[^/])", re.IGNORECASE)
+_REMOTE = re.compile(r"[a-z][a-z0-9+.:-]+:/", re.IGNORECASE)
+
 # The header of a .npy array is Python, which numpy parses as such, and up to
 # Python 3.11.7 two threads that parse at once fail by chance with a SystemError.
 PARSING = threading.RLock()
+
+
+def local_path(address: str | PathLike[str], error: type[HsistreamError]) -> Path:
+    """Make a path of an address on a local disk; ``file://`` stands for one.
+
+    Raises
+    ------
+    HsistreamError
+        Of the type ``error``, if the address has another scheme.
+
+    Examples
+    --------
+    >>> local_path("file:///data/a%20scene.zarr", HsistreamError).as_posix()
+    '/data/a scene.zarr'
+    """
+    text = os.fspath(address)
+    if _LOCAL.match(text):
+        return Path(unquote(_LOCAL.sub("", text, count=1)))
+    if _REMOTE.match(text):
+        raise error(
+            f"Files are read from local disks, and written to them, but {text} is a remote "
+            f"address. Name a local path, and copy what lies elsewhere first."
+        )
+    return Path(text)
 
 
 def file_error(address: str | Path, error: OSError) -> HsistreamError:

@@ -73,8 +73,8 @@ def run(
         If workers were lost; the same call resumes.
     """
     execution = _joined(execution, client)
-    needed = _admitted(scene, config, execution, directory)
-    target = RunDirectory(Path(directory).absolute())
+    target = RunDirectory(directory)
+    needed = _admitted(scene, config, execution, target.path)
     with filing(target.path):
         target.check_place()  # before it holds a lock
     with target.locked() as holder, one_blas_thread():
@@ -239,11 +239,9 @@ def _joined(execution: Execution, client: Any) -> Execution:
     return execution
 
 
-def _admitted(
-    scene: Scene, config: RunConfig, execution: Execution, directory: str | PathLike[str]
-) -> Plan:
+def _admitted(scene: Scene, config: RunConfig, execution: Execution, directory: Path) -> Plan:
     """Plan a run, and refuse one that cannot be done before anything is written."""
-    if Path(directory).absolute().is_relative_to(scene.uri):
+    if directory.is_relative_to(scene.uri):
         raise ConfigError(
             f"Results need a directory outside of the scene, but {directory} lies in {scene.uri}. "
             f"Choose another one."

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, DamagedError, IncompleteError, StoreError
-from hsistream.files import filing, holder_of, locked, partial_of, write_text
+from hsistream.files import filing, holder_of, local_path, locked, partial_of, write_text
 from hsistream.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class RunDirectory:
     path: Path
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        object.__setattr__(self, "path", Path(path).absolute())
+        object.__setattr__(self, "path", local_path(path, ConfigError).absolute())
 
     @property
     def config_path(self) -> Path:

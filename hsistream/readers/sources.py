@@ -8,9 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from hsistream.errors import SceneError
+from hsistream.files import local_path
 from hsistream.readers.arrays import open_npy, open_npz
 from hsistream.readers.cube_source import CubeSource
 from hsistream.readers.envi_header import DATA_SUFFIXES, TIFF_SUFFIXES, find_header
@@ -57,7 +59,7 @@ UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def open_sources(
-    paths: str | Path | Sequence[str | Path],
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     options: ReadOptions = ReadOptions(),  # noqa: B008 (a frozen value)
 ) -> list[Source]:
     """Open files as frames; their pixels are read later, window by window.
@@ -68,7 +70,7 @@ def open_sources(
 
     Parameters
     ----------
-    paths : str, Path or sequence of them
+    paths : str, path-like or sequence of them
         Files, folders, zarr stores or patterns.
     options : ReadOptions
         What the files do not say themselves; one answer for all of them.
@@ -91,7 +93,7 @@ def open_sources(
     Compressed files (npz, older mat, ENVI with a compressed body) are unpacked
     to a temporary folder (``TMPDIR``), which is removed with the source.
     """
-    asked = [paths] if isinstance(paths, str | Path) else paths
+    asked = [paths] if isinstance(paths, str | PathLike) else paths
     files = list(dict.fromkeys(_canonical(file) for path in asked for file in _expand(path)))
     opened = [(file, source) for file in files for source in _open(file, options)]
     rasters = [source for _, source in opened if isinstance(source, RasterSource)]
@@ -112,27 +114,22 @@ def safe_name(text: str) -> str:
     return UNSAFE.sub("_", text).strip("._-") or "frame"
 
 
-def _expand(path: str | Path) -> Iterator[Path]:
+def _expand(path: str | PathLike[str]) -> Iterator[Path]:
     """List the files that one argument stands for."""
-    place = Path(path)
+    place = local_path(path, SceneError)
     if place.is_dir() and not is_zarr(place):
         yield from _readable_files(place)
     elif place.exists():
         yield place
-    elif GLOB_LETTERS.search(str(path)):
-        found = sorted(Path(name) for name in glob.glob(str(path)))  # noqa: PTH207 (absolute too)
+    elif GLOB_LETTERS.search(str(place)):
+        found = sorted(Path(name) for name in glob.glob(str(place)))  # noqa: PTH207 (absolute too)
         if not found:
             raise SceneError(f"No file matches {path}.")
         yield from found
     else:
-        raise SceneError(_missing(str(path)))
-
-
-def _missing(path: str) -> str:
-    """Say that a file is not there."""
-    if re.match(r"[a-z][a-z0-9+.]+:/", path):
-        return f"Files are read from local disks, but {path} is a remote address. Copy it first."
-    return f"A file or folder is needed, but there is none at {path}. Check the name."
+        raise SceneError(
+            f"A file or folder is needed, but there is none at {place}. Check the name."
+        )
 
 
 def _readable_files(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
-from hsistream.files import filing, locked
+from hsistream.files import filing, local_path, locked
 from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
 from hsistream.scene.missing import (
     Tally,
@@ -65,7 +66,7 @@ class IngestOptions:
 
 def ingest(
     sources: Sequence[Source],
-    uri: str | Path,
+    uri: str | PathLike[str],
     options: IngestOptions = IngestOptions(),
     notify: Notify = ignore,
 ) -> Scene:
@@ -75,8 +76,8 @@ def ingest(
     ----------
     sources : sequence of Source
         One per frame; they must agree in their number of bands and wavelengths.
-    uri : str or Path
-        Where the store shall lie; nothing must be there unless
+    uri : str or path-like
+        Where the store shall lie, on a local disk; nothing must be there unless
         ``options.overwrite``.
     options : IngestOptions
         What the files do not say themselves.
@@ -91,13 +92,13 @@ def ingest(
     Raises
     ------
     SceneError
-        If the sources do not fit together, hold no data, or ``uri`` is taken.
+        If the sources do not fit together, hold no data, or ``uri`` is taken or remote.
 
     Notes
     -----
     Memory is that of a few shards (``READ_BYTES``), whatever the size of a frame.
     """
-    target = Path(uri).absolute()
+    target = local_path(uri, SceneError).absolute()
     target = target.resolve() if target.is_symlink() else target
     _check_not_read(sources, target)
     layout = _common_layout([source.header for source in sources])

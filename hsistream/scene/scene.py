@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import DamagedError, HsistreamError, SceneError, StoreError
+from hsistream.files import local_path
 from hsistream.georeference import Georeference
 from hsistream.stores import arrays
 from hsistream.tiles import Window
@@ -70,13 +72,13 @@ class Scene:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, uri: str | Path) -> Scene:
+    def open(cls, uri: str | PathLike[str]) -> Scene:
         """Read the layout of a scene store.
 
         Parameters
         ----------
-        uri : str or Path
-            Address of a store that ``hsistream ingest`` wrote.
+        uri : str or path-like
+            Address of a store that ``hsistream ingest`` wrote, on a local disk.
 
         Returns
         -------
@@ -86,11 +88,12 @@ class Scene:
         Raises
         ------
         SceneError
-            If there is no scene store at ``uri``.
+            If there is no scene store at ``uri``, or it is a remote address.
         DamagedError
             If its attributes cannot be understood.
         """
-        uri = _absolute(str(uri).rstrip("/"))
+        # absolute: runs and workers may look at it from another folder
+        uri = str(local_path(uri, SceneError).absolute())
         try:
             facts = arrays.open_group(uri).attrs.get(ROOT_KEY)
         except (StoreError, DamagedError) as error:
@@ -211,11 +214,6 @@ def _frame_from_json(facts: dict[str, Any]) -> Frame:
 def _tuples(value: Any) -> Any:
     """Turn JSON lists into tuples."""
     return tuple(value) if isinstance(value, list) else value
-
-
-def _absolute(uri: str) -> str:
-    """Make a local path absolute: runs and workers may look at it from another folder."""
-    return uri if "://" in uri else str(Path(uri).absolute())
 
 
 def _unopened(uri: str) -> HsistreamError:

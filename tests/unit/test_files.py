@@ -8,7 +8,30 @@ from pathlib import Path
 import pytest
 
 from hsistream.errors import ConfigError, HsistreamError, ResourceError, StoreError
-from hsistream.files import file_error, filing, locked, replacing, write_text
+from hsistream.files import file_error, filing, local_path, locked, replacing, write_text
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("file:///data/a.zarr", "/data/a.zarr"),
+        ("file://localhost/data/a%20b", "/data/a b"),
+        (Path("file:///data/a.zarr"), "/data/a.zarr"),
+        ("runs/10:/a%20b", "runs/10:/a%20b"),
+        ("C:/data", "C:/data"),
+    ],
+)
+def test_local_addresses_are_paths(address: str | Path, path: str) -> None:
+    assert local_path(address, StoreError) == Path(path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["s3://bucket/a", Path("s3://bucket/a"), "HTTPS://a.b/c", "zip::s3://a", "file://host/a"],
+)
+def test_remote_addresses_are_refused(address: str | Path) -> None:
+    with pytest.raises(StoreError, match=r"local disks, .* is a remote address"):
+        local_path(address, StoreError)
 
 
 def failure(number: int) -> OSError:

@@ -80,6 +80,15 @@ def test_a_run_is_planned_for_the_workers_of_its_client(
         run(scene, config_with(), tmp_path / "run", execution=execution, client=client)
 
 
+def test_a_run_at_a_remote_address_is_refused_and_nothing_is_made(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="s3://bucket/run is a remote address"):
+        run(scene, config_with(), "s3://bucket/run")
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- plan ----------------------------------------------------------------------------------
 
 

@@ -145,6 +145,12 @@ def test_a_scene_that_moved_is_the_same_scene(tmp_path: Path) -> None:
     assert manifest.scene_identity == "abc"
 
 
+def test_a_run_does_not_lie_at_a_remote_address(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="s3://bucket/run is a remote address"):
+        RunDirectory("s3://bucket/run")
+    assert RunDirectory(f"file://{tmp_path}/run").path == tmp_path / "run"
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match="not empty"):

@@ -815,6 +815,18 @@ def test_what_cannot_be_read_is_refused_with_advice(tmp_path: Path, case: Refuse
     assert str(path.parent) in str(refusal.value)
 
 
+def test_files_are_opened_by_anything_that_stands_for_their_path(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", make_cube())
+
+    class Place:
+        def __fspath__(self) -> str:
+            return str(tmp_path / "a.npy")
+
+    [source] = open_sources(Place(), ReadOptions(axes="yxb"))
+    again = open_sources([f"file://{tmp_path}/a.npy", Place()], ReadOptions(axes="yxb"))
+    assert [each.header for each in again] == [source.header]
+
+
 def test_missing_files_and_empty_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="there is none at"):
         open_sources([tmp_path / "nothing.npz"])

@@ -392,6 +392,17 @@ def test_wavelengths_may_differ_a_little_or_be_unknown(tmp_path: Path) -> None:
     assert ingest(unknown, tmp_path / "u.zarr").wavelengths_nm == WAVELENGTHS
 
 
+def test_a_scene_is_not_written_to_a_remote_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SceneError, match=r"s3://bucket/s\.zarr is a remote address"):
+        ingest([array_source(cube())], "s3://bucket/s.zarr")
+    assert list(tmp_path.iterdir()) == []
+    scene = ingest([array_source(cube())], f"file://{tmp_path}/s.zarr")
+    assert scene.uri == str(tmp_path / "s.zarr")
+
+
 # --- identity ------------------------------------------------------------------------------
 
 

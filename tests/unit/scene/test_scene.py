@@ -106,6 +106,20 @@ def test_a_folder_is_no_scene(tmp_path: Path) -> None:
         Scene.open(tmp_path)
 
 
+def test_a_remote_address_is_no_scene() -> None:
+    with pytest.raises(SceneError, match=r"s3://bucket/a\.zarr is a remote address"):
+        Scene.open("s3://bucket/a.zarr")
+
+
+def test_a_scene_opens_by_anything_that_stands_for_its_path(own_scene: Scene) -> None:
+    class Place:
+        def __fspath__(self) -> str:
+            return own_scene.uri
+
+    for place in (Place(), Path(own_scene.uri), f"{own_scene.uri}/", f"file://{own_scene.uri}"):
+        assert Scene.open(place) == own_scene
+
+
 def test_a_file_is_no_scene_but_can_become_one(tmp_path: Path) -> None:
     path = tmp_path / "cube.npy"
     path.write_bytes(b"")
