@@ -18,13 +18,12 @@ from hsistream.readers.cube_source import (
     CubeSource,
     WindowedArray,
     check_axes,
-    check_type,
     cube_header,
-    is_number,
 )
 from hsistream.readers.options import ReadOptions
 from hsistream.readers.spectral_axis import BandFacts, SpectralAxis, spectral_axis
 from hsistream.readers.unpacking import UnpackedArray, readable
+from hsistream.scene.source import check_type, is_number
 
 CUBE_KEY = "cube"
 MASK_KEY = "valid"

@@ -17,9 +17,6 @@ from hsistream.readers.unpacking import readable
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Window
 
-LARGEST_ITEM = 8
-"""Bytes of the widest number that is read."""
-
 AXIS_NAMES = {
     "b": ("b", "band", "bands", "wavelength", "wavelengths", "channel", "channels", "spectral"),
     "y": ("y", "row", "rows", "line", "lines", "lat", "latitude", "northing", "downtrack"),
@@ -118,31 +115,6 @@ def cube_header(
         georeference=georeference,
         attributes={"file": path.name, **(attributes or {})},
     )
-
-
-def check_type(dtype: np.dtype[Any], where: str) -> None:
-    """Refuse values that are not real numbers of at most 8 bytes.
-
-    Raises
-    ------
-    SceneError
-        If they are complex, objects, text, truth values or too wide.
-    """
-    if dtype.kind == "c":
-        raise SceneError(
-            f"Spectra are real numbers, but those of {where} are complex ({dtype}). "
-            f"Store their magnitude instead."
-        )
-    if not is_number(dtype):
-        raise SceneError(
-            f"Spectra are integers or floats of at most {8 * LARGEST_ITEM} bits, but those of "
-            f"{where} are {dtype}. Convert them, for example to float32."
-        )
-
-
-def is_number(dtype: np.dtype[Any]) -> bool:
-    """Tell whether a type is one of the integers and floats that are read."""
-    return dtype.kind in "iuf" and dtype.itemsize <= LARGEST_ITEM
 
 
 def check_axes(axes: str, shape: tuple[int, ...], where: str) -> str:

@@ -38,13 +38,13 @@ from hsistream.readers.beside import (
 from hsistream.readers.cube_source import (
     CubeSource,
     check_axes,
-    check_type,
     cube_header,
     named_axes,
 )
 from hsistream.readers.options import ReadOptions
 from hsistream.readers.spectral_axis import BandFacts, SpectralAxis, spectral_axis
 from hsistream.readers.unpacking import readable
+from hsistream.scene.source import check_type
 
 log = logging.getLogger(__name__)
 

@@ -30,12 +30,12 @@ from hsistream.readers.arrays import (
 from hsistream.readers.cube_source import (
     CubeSource,
     WindowedArray,
-    check_type,
     cube_header,
 )
 from hsistream.readers.hdf import HdfArray
 from hsistream.readers.options import ReadOptions
 from hsistream.readers.unpacking import readable, spilled
+from hsistream.scene.source import check_type
 
 MATLAB_TYPES = {
     "double": "f8", "single": "f4", "logical": "?", "int8": "i1", "int16": "i2", "int32": "i4",

@@ -28,7 +28,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hsistream.errors import SceneError
 from hsistream.georeference import Georeference
-from hsistream.readers.cube_source import check_type, native
+from hsistream.readers.cube_source import native
 from hsistream.readers.envi_header import (
     TIFF_SUFFIXES,
     EnviHeader,
@@ -39,7 +39,7 @@ from hsistream.readers.envi_header import (
 from hsistream.readers.options import ReadOptions
 from hsistream.readers.spectral_axis import BandFacts, parse_numbers, spectral_axis
 from hsistream.readers.unpacking import readable, temporary_folder
-from hsistream.scene.source import FrameHeader
+from hsistream.scene.source import FrameHeader, check_type
 from hsistream.tiles import Window
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,6 @@ from hsistream.readers.beside import (
 from hsistream.readers.cube_source import (
     CubeSource,
     check_axes,
-    check_type,
     cube_header,
     named_axes,
 )
@@ -35,7 +34,7 @@ from hsistream.readers.options import ReadOptions
 from hsistream.readers.spectral_axis import BandFacts, SpectralAxis, spectral_axis
 from hsistream.readers.unpacking import readable
 from hsistream.scene.scene import ROOT_KEY, Scene
-from hsistream.scene.source import FrameHeader
+from hsistream.scene.source import FrameHeader, check_type
 from hsistream.tiles import Window
 
 ROOT_FILES = ("zarr.json", ".zgroup", ".zarray")

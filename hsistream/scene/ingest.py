@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
 from hsistream.files import filing, local_path, locked
+from hsistream.scene.checks import checked_source
 from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
 from hsistream.scene.missing import (
     Tally,
@@ -92,7 +93,8 @@ def ingest(
     Raises
     ------
     SceneError
-        If the sources do not fit together, hold no data, or ``uri`` is taken or remote.
+        If a source is not what :class:`Source` says, the sources do not fit together or hold
+        no data, or ``uri`` is taken or remote.
 
     Notes
     -----
@@ -101,7 +103,8 @@ def ingest(
     target = local_path(uri, SceneError).absolute()
     target = target.resolve() if target.is_symlink() else target
     _check_not_read(sources, target)
-    layout = _common_layout([source.header for source in sources])
+    checked = [checked_source(source, number) for number, source in enumerate(sources)]
+    layout = _common_layout([source.header for source in checked])
     _check_target(target, options.overwrite)
     partial, old = (target.with_name(f".{target.name}.{end}") for end in ("partial", "old"))
     lock = target.with_name(f".{target.name}.lock")
@@ -111,7 +114,7 @@ def ingest(
         if old.exists() and not target.exists():
             old.rename(target)  # a kill came between two renames
         try:
-            _write_scene(sources, str(partial), layout, options, notify)
+            _write_scene(checked, str(partial), layout, options, notify)
             with filing(target):
                 _check_target(target, options.overwrite)
                 _replace(target, partial, old)
@@ -140,7 +143,7 @@ def _replace(target: Path, partial: Path, old: Path) -> None:
 def _check_not_read(sources: Sequence[Source], target: Path) -> None:
     """Refuse to join a scene with others in its own place: a folder may hold it by chance."""
     paths = (getattr(source, "path", None) for source in sources)
-    read = [path and path.absolute() for path in paths]
+    read = [Path(path).absolute() if isinstance(path, str | PathLike) else None for path in paths]
     if target in read and any(path != target for path in read):
         raise SceneError(
             f"A scene and other files are joined to a new scene, but {target} is one of what is "

@@ -39,6 +39,35 @@ class FrameHeader:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+LARGEST_ITEM = 8
+"""Bytes of the widest number that is read."""
+
+
+def check_type(dtype: np.dtype[Any], where: str) -> None:
+    """Refuse values that are not real numbers of at most 8 bytes.
+
+    Raises
+    ------
+    SceneError
+        If they are complex, objects, text, truth values or too wide.
+    """
+    if dtype.kind == "c":
+        raise SceneError(
+            f"Spectra are real numbers, but those of {where} are complex ({dtype}). "
+            f"Store their magnitude instead."
+        )
+    if not is_number(dtype):
+        raise SceneError(
+            f"Spectra are integers or floats of at most {8 * LARGEST_ITEM} bits, but those of "
+            f"{where} are {dtype}. Convert them, for example to float32."
+        )
+
+
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Tell whether a type is one of the integers and floats that are read."""
+    return dtype.kind in "iuf" and dtype.itemsize <= LARGEST_ITEM
+
+
 SCALES: Mapping[str, str] = MappingProxyType({"scale_factor": "1", "add_offset": "0"})
 """Attributes that say how stored values become units, and what they are where nobody says."""
 
