@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hsistream.pipeline import relabel, run, status
     from hsistream.planning import plan
     from hsistream.prediction import predict
+    from hsistream.readers.given import source_from_array
     from hsistream.readers.labelled import LabelOptions
     from hsistream.readers.sources import ReadOptions, open_sources
     from hsistream.reconstruction import reconstruct
@@ -60,6 +61,7 @@ __all__ = [
     "reconstruct",
     "relabel",
     "run",
+    "source_from_array",
     "status",
 ]
 
@@ -89,6 +91,7 @@ _HOME = {
     "reconstruct": "reconstruction",
     "relabel": "pipeline",
     "run": "pipeline",
+    "source_from_array": "readers.given",
     "status": "pipeline",
 }
 
