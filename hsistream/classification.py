@@ -146,7 +146,7 @@ def classification_scores(directory: str | PathLike[str]) -> ClassificationScore
     if "examine" not in stages:
         raise IncompleteError(
             f"Scores need the stage examine of {run.path}, which is not done. Repeat the command "
-            f"that began the run: it resumes. See: hsistream status {run.path}"
+            f"that was interrupted: it resumes. See: hsistream status {run.path}"
         )
     found = classification_summary(run)
     assert found is not None, "its settings were there"

@@ -353,7 +353,7 @@ class RunDirectory:
             )
         raise IncompleteError(
             f"{layer} are needed, but the stage {stage} of {self.path} is not done. Repeat the "
-            f"command that began the run: it resumes. See: hsistream status {self.path}"
+            f"command that was interrupted: it resumes. See: hsistream status {self.path}"
         )
 
     def _check_same(self, config: RunConfig, identity: str) -> None:
