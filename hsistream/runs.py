@@ -315,8 +315,8 @@ class RunDirectory:
             If another process holds the lock.
         """
         busy = (
-            f"Another process or thread is working in {self.path}. Wait for it, or choose another "
-            f"directory for the results."
+            f"Another process is working in {self.path}. Wait for it, or choose another directory "
+            f"for the results."
         )
         with locked(self.path / LOCK, busy) as holder:
             yield holder
