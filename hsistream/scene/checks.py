@@ -6,9 +6,10 @@ brought to the form of :class:`FrameHeader`; what would spoil pixels is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from operator import index
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,44 @@ def _wraps(block: NDArray[Any], dtype: np.dtype[Any]) -> bool:
         return False
     limits = np.iinfo(dtype)
     return bool(block.min() < limits.min or block.max() > limits.max)
+
+
+def listed_sources(sources: Iterable[Source]) -> list[Source]:
+    """List what can be read, also that of a generator, and refuse all else.
+
+    Raises
+    ------
+    SceneError
+        If these are no sources, or a single one that is in no list.
+    """
+    if _is_source(sources):
+        raise SceneError(
+            f"Sources come in a list, one per frame, but found a {type(sources).__name__} alone. "
+            f"Put it in a list: [source]."
+        )
+    if isinstance(sources, str | PathLike) or not isinstance(sources, Iterable):
+        raise SceneError(_no_source(sources))
+    listed = []
+    for source in sources:
+        if not _is_source(source):
+            raise SceneError(_no_source(sources if hasattr(sources, "dtype") else source))
+        listed.append(source)
+    return listed
+
+
+def _is_source(value: Any) -> bool:
+    """Tell whether a value has what a source has; a header that is a property is not read yet."""
+    reads = all(callable(getattr(value, name, None)) for name in ("read", "valid"))
+    return reads and (hasattr(type(value), "header") or hasattr(value, "header"))
+
+
+def _no_source(found: Any) -> str:
+    """Say that a value is no source, and what makes one."""
+    return (
+        f"Sources are needed, which have a header, read and valid, but found a "
+        f"{type(found).__name__}. Make them of files by hsistream.open_sources, or of an array by "
+        f"hsistream.source_from_array."
+    )
 
 
 def checked_source(source: Source, number: int) -> CheckedSource:

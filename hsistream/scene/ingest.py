@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hsistream.errors import SceneError
 from hsistream.events import Notify, Progress, StageFinished, StageStarted, ignore
 from hsistream.files import filing, local_path, locked
-from hsistream.scene.checks import checked_source
+from hsistream.scene.checks import checked_source, listed_sources
 from hsistream.scene.layout import choose_storage, create_frame, write_band_coordinates
 from hsistream.scene.missing import (
     Tally,
@@ -66,7 +66,7 @@ class IngestOptions:
 
 
 def ingest(
-    sources: Sequence[Source],
+    sources: Iterable[Source],
     uri: str | PathLike[str],
     options: IngestOptions = IngestOptions(),
     notify: Notify = ignore,
@@ -75,7 +75,7 @@ def ingest(
 
     Parameters
     ----------
-    sources : sequence of Source
+    sources : iterable of Source
         One per frame; they must agree in their number of bands and wavelengths.
     uri : str or path-like
         Where the store shall lie, on a local disk; nothing must be there unless
@@ -102,8 +102,9 @@ def ingest(
     """
     target = local_path(uri, SceneError).absolute()
     target = target.resolve() if target.is_symlink() else target
-    _check_not_read(sources, target)
-    checked = [checked_source(source, number) for number, source in enumerate(sources)]
+    listed = listed_sources(sources)
+    _check_not_read(listed, target)
+    checked = [checked_source(source, number) for number, source in enumerate(listed)]
     layout = _common_layout([source.header for source in checked])
     _check_target(target, options.overwrite)
     partial, old = (target.with_name(f".{target.name}.{end}") for end in ("partial", "old"))

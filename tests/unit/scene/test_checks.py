@@ -144,6 +144,39 @@ def test_a_mask_of_integers_is_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scene.valid(0, whole(SHAPE)), mask > 0)
 
 
+def test_sources_may_come_from_a_generator(tmp_path: Path) -> None:
+    names = ("b", "a")
+    scene = ingest((OwnSource(replace(HEADER, name=name)) for name in names), tmp_path / "s.zarr")
+    assert tuple(frame.name for frame in scene.frames) == names
+
+
+@pytest.mark.parametrize(
+    ("sources", "found"),
+    [
+        ("hysu.npz", "str"),
+        (Path("hysu.npz"), "PosixPath"),
+        (["hysu.npz"], "str"),
+        (np.ones((5, 7, 3)), "ndarray"),
+        ([np.ones((5, 7, 3))], "ndarray"),
+        (np.float64(3), "float64"),
+        (None, "NoneType"),
+        ([OwnSource(HEADER), HEADER], "FrameHeader"),
+    ],
+    ids=str,
+)
+def test_what_is_no_source_is_refused_with_what_makes_one(
+    tmp_path: Path, sources: Any, found: str
+) -> None:
+    with pytest.raises(SceneError, match=f"found a {found}.*open_sources.*source_from_array"):
+        ingest(sources, tmp_path / "s.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_in_no_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match=r"found a OwnSource alone\. Put it in a list"):
+        ingest(OwnSource(HEADER), tmp_path / "s.zarr")  # type: ignore[arg-type]
+
+
 def test_a_path_of_a_source_may_be_text(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class FileSource(OwnSource):
