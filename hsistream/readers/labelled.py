@@ -167,7 +167,8 @@ def by_frame(
     for name in names:
         scene.frame_number(name)
     found = {name: rasters[name] for name in names if name in rasters}
-    if not found and len(names) == 1 and (len(rasters) == 1 or USUAL_KEY in rasters):
+    others = rasters.keys() & {each.name for each in scene.frames}
+    if not found and not others and len(names) == 1 and (len(rasters) == 1 or USUAL_KEY in rasters):
         found = {names[0]: rasters.get(USUAL_KEY, next(iter(rasters.values())))}
     if not found:
         raise ConfigError(

@@ -233,6 +233,15 @@ def test_a_truth_of_fractions_is_refused(scene: Scene, own_run: RunDirectory) ->
     assert not own_run.scores_path.exists()
 
 
+def test_the_truth_of_another_frame_is_not_taken_for_that_of_the_one_asked_for(
+    scene: Scene, own_run: RunDirectory
+) -> None:
+    first, second = (frame.name for frame in scene.frames[:2])
+    truth = {first: np.ones(scene.frames[0].shape, int)}
+    with pytest.raises(ConfigError, match=f"holds {first} and the frames are {second}"):
+        evaluate(own_run, truth, frame=second)
+
+
 def test_an_unnamed_truth_of_several_frames_is_refused(own_run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match="frame0, frame1"):
         evaluate(own_run.path, {"classes": np.ones((50, 70), np.int64)})
