@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from hsistream.execution import Execution
 from hsistream.machine import GIB
 from hsistream.scene.scene import Scene
 from hsistream.trees import key_path
-
-_LOG = logging.getLogger(__name__)
 
 INDIRECT = {"views", "cluster"}
 """Sections that shape others: what spectra are projected to, and how many prototypes there are."""
@@ -49,11 +47,9 @@ def _warn_of_unused(key: str, asked: RunConfig) -> None:
     section, *rest = key_path(key)
     used = {name for stage in stream(asked) for name in stage.sections}
     if rest and section not in used | INDIRECT:
-        _LOG.warning(
-            "--set %s changes nothing: the method %s has no use for the section %s.",
-            key,
-            asked.method,
-            section,
+        sys.stderr.write(
+            f"warning: --set {key} changes nothing: the method {asked.method} has no use for the "
+            f"section {section}.\n"
         )
 
 
