@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 
 from hsistream import pipeline
 from hsistream.config import RunConfig
-from hsistream.errors import ConfigError, IncompleteError
+from hsistream.errors import ConfigError, IncompleteError, SceneError
 from hsistream.events import Notify, ignore
 from hsistream.execution import Execution
+from hsistream.files import local_path
 from hsistream.readers.label_sources import read_labelled
 from hsistream.runs import RunDirectory
 from hsistream.scene.scene import Scene
@@ -164,7 +164,7 @@ def request(scene: Scene, config: RunConfig) -> RunConfig:
             "A map of classes needs labels, but none are named. Give --labels FILE, or set "
             "classify.labels."
         )
-    path = str(Path(settings.labels).absolute())
+    path = str(local_path(settings.labels, SceneError).absolute())
     labels = read_labelled(path, scene, options_of(settings))
     known = {
         "labels": path,

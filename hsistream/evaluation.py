@@ -17,8 +17,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError
-from hsistream.files import filing, write_text
+from hsistream.errors import ConfigError, DamagedError, IncompleteError, SceneError, StoreError
+from hsistream.files import filing, local_path, write_text
 from hsistream.readers.label_sources import SOURCES, check_places, read_labelled
 from hsistream.readers.labelled import Labelled, LabelOptions, by_frame
 from hsistream.readers.labels import USUAL_KEY, read_label_mosaic, read_labels, whole_labels
@@ -95,7 +95,7 @@ def evaluate(
     run, scene = _open(directory)
     names: dict[int, str] = {}
     if isinstance(truth, str | PathLike):
-        truth = read_truth(Path(truth), run, LabelOptions(frame=frame))
+        truth = read_truth(truth, run, LabelOptions(frame=frame))
     if isinstance(truth, Labelled):
         table, names = _places_table(run, scene, truth, frame), dict(enumerate(truth.names, 1))
     else:
@@ -112,7 +112,7 @@ def evaluate(
 
 
 def read_truth(
-    path: str | Path,
+    path: str | PathLike[str],
     directory: str | PathLike[str],
     options: LabelOptions = LabelOptions(),
     *,
@@ -132,7 +132,8 @@ def read_truth(
     """
     if mosaic:
         return read_label_mosaic(path)
-    scene, place = Scene.open(RunDirectory(directory).manifest().scene_uri), Path(path)
+    place = local_path(path, SceneError)
+    scene = Scene.open(RunDirectory(directory).manifest().scene_uri)
     if place.suffix.lower() in SOURCES:
         found = read_labelled(place, scene, options)
         for note in found.notes:
@@ -257,7 +258,7 @@ def _known_scores(run: RunDirectory) -> dict[str, Any] | None:
     return scores
 
 
-def export_labels(directory: str | PathLike[str], folder: str | Path) -> list[Path]:
+def export_labels(directory: str | PathLike[str], folder: str | PathLike[str]) -> list[Path]:
     """Write the labels of every frame as a Cloud-Optimised GeoTIFF, with the names of classes.
 
     Raises
@@ -268,12 +269,13 @@ def export_labels(directory: str | PathLike[str], folder: str | Path) -> list[Pa
         If a file that is no exported map is in the way, or the folder cannot be written.
     """
     run, scene = _open(directory)
-    paths = [Path(folder) / f"{frame.name}.tif" for frame in scene.frames]
+    target = local_path(folder, StoreError)
+    paths = [target / f"{frame.name}.tif" for frame in scene.frames]
     for path in paths:
         check_replaceable(path)
     store = RasterStore(run.labels_uri)
-    with filing(folder):
-        Path(folder).mkdir(parents=True, exist_ok=True)
+    with filing(target):
+        target.mkdir(parents=True, exist_ok=True)
     colours = palette(len(cluster_pixels(run)))
     names = class_names(run) if run.config().classify else ()
     for frame, path in zip(scene.frames, paths, strict=True):

@@ -14,6 +14,7 @@ from hsistream.classifiers import NETWORKS, load_classifier
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError, MemoryBudgetError, ResourceError, SceneError
 from hsistream.execution import Execution
+from hsistream.files import local_path
 from hsistream.machine import GIB, usable_bytes
 from hsistream.methods import choose_device, load_method
 from hsistream.runtime.memory import own_bytes
@@ -302,7 +303,7 @@ def _plan(
         workers=workers,
         reserved_bytes=reserved,
         limit_bytes=execution.memory_bytes or usable_bytes() // 2,
-        free_disk_bytes=_free_disk(Path(directory or scene.uri)),
+        free_disk_bytes=_free_disk(local_path(directory or scene.uri, ConfigError)),
         stages=tuple(stages),
     )
 

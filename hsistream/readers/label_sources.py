@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from hsistream.errors import ConfigError, SceneError
+from hsistream.files import local_path
 from hsistream.georeference import Georeference
 from hsistream.readers.label_places import read_places
 from hsistream.readers.label_shapes import read_shapes
@@ -24,12 +26,12 @@ CLASSES_MOST = 1000
 """More classes than this are a mistake: a column of numbers that are no classes."""
 
 
-def read_labelled(path: str | Path, scene: Scene, options: LabelOptions) -> Labelled:
+def read_labelled(path: str | PathLike[str], scene: Scene, options: LabelOptions) -> Labelled:
     """Read the labelled pixels of a scene.
 
     Parameters
     ----------
-    path : str or Path
+    path : str or os.PathLike
         A raster that :func:`hsistream.readers.labels.read_labels` reads, 0 =
         unlabelled; points or polygons (GeoJSON, GeoPackage, shapefile); or a CSV of
         places and classes.
@@ -51,7 +53,7 @@ def read_labelled(path: str | Path, scene: Scene, options: LabelOptions) -> Labe
     ConfigError
         If the labels do not fit the frames.
     """
-    place = Path(path)
+    place = local_path(path, SceneError)
     if not place.exists():
         raise SceneError(f"A file with labels is needed, but there is none at {place}.")
     if options.frame is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from hsistream.errors import SceneError
+from hsistream.files import local_path
 from hsistream.georeference import Georeference
 from hsistream.readers.arrays import Member, listing, npz_members
 from hsistream.readers.envi_header import TIFF_SUFFIXES, find_header
@@ -37,12 +39,12 @@ UNLABELLED = 0
 """Label of pixels that the reference does not know."""
 
 
-def read_labels(path: str | Path, key: str | None = None) -> dict[str, Labels]:
+def read_labels(path: str | PathLike[str], key: str | None = None) -> dict[str, Labels]:
     """Read the label rasters of a file.
 
     Parameters
     ----------
-    path : str or Path
+    path : str or os.PathLike
         An npz, npy, MATLAB, GeoTIFF or ENVI file, a zarr store, or a folder of
         such files.
     key : str, optional
@@ -62,7 +64,7 @@ def read_labels(path: str | Path, key: str | None = None) -> dict[str, Labels]:
     SceneError
         If there is no such file or raster, or the file is damaged.
     """
-    place = Path(path)
+    place = local_path(path, SceneError)
     if not place.exists():
         raise SceneError(f"A file with labels is needed, but there is none at {place}.")
     if place.is_dir() and not is_zarr(place):
@@ -80,12 +82,12 @@ def label_georeference(path: Path) -> Georeference | None:
     return _raster(data).header.georeference if _is_raster(data) else None
 
 
-def read_label_mosaic(folder: str | Path) -> dict[str, Labels]:
+def read_label_mosaic(folder: str | PathLike[str]) -> dict[str, Labels]:
     """Read label rasters that are pieces of one frame, placed by their georeference.
 
     Parameters
     ----------
-    folder : str or Path
+    folder : str or os.PathLike
         Folder of GeoTIFF or ENVI rasters.
 
     Returns
@@ -99,7 +101,8 @@ def read_label_mosaic(folder: str | Path) -> dict[str, Labels]:
     SceneError
         If the pieces do not lie on one grid.
     """
-    rasters = [_raster(path) for path in sorted(Path(folder).iterdir()) if _is_raster(path)]
+    paths = sorted(local_path(folder, SceneError).iterdir())
+    rasters = [_raster(path) for path in paths if _is_raster(path)]
     if not rasters:
         raise SceneError(f"Label rasters are needed, but {folder} holds no GeoTIFF or ENVI file.")
     joined = join_mosaic(rasters)

@@ -86,6 +86,8 @@ def test_a_run_at_a_remote_address_is_refused_and_nothing_is_made(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="s3://bucket/run is a remote address"):
         run(scene, config_with(), "s3://bucket/run")
+    with pytest.raises(ConfigError, match="s3://bucket/run is a remote address"):
+        plan(scene, config_with(), directory="s3://bucket/run")
     assert list(tmp_path.iterdir()) == []
 
 

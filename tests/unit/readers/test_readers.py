@@ -834,6 +834,8 @@ def test_missing_files_and_empty_folders_are_refused(tmp_path: Path) -> None:
         open_sources([tmp_path])
     with pytest.raises(SceneError, match="remote address"):
         open_sources(["s3://bucket/a.zarr"])
+    with pytest.raises(SceneError, match="remote address"):
+        read_labels("s3://bucket/a.npz")
     np.savez(tmp_path / "a.npz", cube=make_cube())
     with pytest.raises(SceneError, match="--mosaic joins"):
         open_sources([tmp_path], ReadOptions(mosaic=True))
@@ -854,6 +856,7 @@ def test_labels_are_read_from_every_format(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", other=LABELS, gt=LABELS, cube=make_cube(), valid=LABELS > 0)
     assert list(read_labels(tmp_path / "a.npz")) == ["gt", "other"]
     assert list(read_labels(tmp_path / "a.npz", "other")) == ["other"]
+    assert list(read_labels(f"file://{tmp_path}/a.npz", "other")) == ["other"]
     np.save(tmp_path / "b.npy", LABELS.astype(">i4"))
     io.savemat(tmp_path / "c.mat", {"c": LABELS, "nRow": 3})
     write_hdf_mat(tmp_path / "d.mat", d=LABELS * 1.0)
