@@ -59,10 +59,11 @@ _DRAWING = threading.RLock()
 def drawing(seed: int) -> Iterator[None]:
     """Let layers draw their weights by a seed: torch draws from one generator of the process.
 
-    So one thread draws at a time; what others draw by themselves is left as it is.
+    So one thread draws at a time; what others draw by themselves is left as it is, on a GPU,
+    too: ``torch.manual_seed`` would set the numbers of all devices.
     """
     with _DRAWING, torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         yield
 
 

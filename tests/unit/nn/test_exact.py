@@ -7,7 +7,13 @@ import pytest
 import torch  # noqa: TID253 the layer of the networks
 from torch import Tensor, nn  # noqa: TID253 the layer of the networks
 
-from hsistream.nn.exact import mean_gradient, moving_average, reproducible, without_gradients
+from hsistream.nn.exact import (
+    drawing,
+    mean_gradient,
+    moving_average,
+    reproducible,
+    without_gradients,
+)
 
 CPU = torch.device("cpu")
 
@@ -34,6 +40,23 @@ def test_the_settings_of_torch_are_put_back_after_an_error() -> None:
     with pytest.raises(KeyError), reproducible(CPU, 1):
         raise KeyError
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_weights_are_drawn_and_the_random_numbers_of_all_devices_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``torch.manual_seed`` sets those of GPUs, too."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    torch.default_generator.manual_seed(5)
+    expected = torch.randn(3)
+    torch.default_generator.manual_seed(7)
+    others = torch.randn(3)
+    torch.default_generator.manual_seed(7)
+    with drawing(5):
+        assert torch.equal(torch.randn(3), expected)
+    assert torch.equal(torch.randn(3), others)
+    assert not seeded
 
 
 def test_gradients_are_averaged_in_the_order_of_the_samples() -> None:
