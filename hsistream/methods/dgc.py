@@ -64,7 +64,7 @@ from hsistream.nn.augment import (
     turn_back,
 )
 from hsistream.nn.dgc_network import HALO, DgcNetwork, component_count
-from hsistream.nn.exact import as_array, drawing, one_thread
+from hsistream.nn.exact import as_array, drawing, encoding
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.spectral import WIDTH
 from hsistream.nn.training import load_average
@@ -354,19 +354,18 @@ class _Encoder:
         self._scales = scale[:, :, None]
         self._stems = network.stem.weight[None] * scale[:, None]
 
-    @one_thread()
     @torch.inference_mode()
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Score spectra (band, ...) as stored, (component, pixel)."""
         group = int(self._standard.group_of_frame[frame])
-        centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device).flatten(1)
-        if self._network.branch is not None:
-            found = self._network.embed(centred * self._scales[group])
-        else:
+        spectra = torch.from_numpy(self._standard.centred(raw, frame))
+        with encoding(self._device):
+            centred = spectra.to(self._device).flatten(1)
+            if self._network.branch is not None:
+                return as_array(self._network.embed(centred * self._scales[group]), np.float32)
             found = torch.addmm(self._network.stem.bias[:, None], self._stems[group], centred)
-        return np.asarray(found.cpu().numpy())
+            return as_array(found, np.float32)
 
-    @one_thread()
     @torch.inference_mode()
     def refine(
         self,
@@ -375,8 +374,9 @@ class _Encoder:
         dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn scores (component, y + 4, x + 4) into latents (latent, y, x)."""
-        found = self._network.refine(torch.from_numpy(embedded).to(self._device))
-        return as_array(found, dtype)
+        with encoding(self._device):
+            square = torch.from_numpy(embedded).to(self._device)
+            return as_array(self._network.refine(square), dtype)
 
 
 def _scores(network: nn.Module, spectra: Tensor, valid: Tensor) -> Tensor:

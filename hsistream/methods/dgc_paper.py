@@ -64,7 +64,7 @@ from hsistream.methods.base import (
 from hsistream.methods.watching import Watch, kmeans_centres, train_watched
 from hsistream.network_sections import DgcPaperSection, TrainingSection
 from hsistream.nn.augment import TURNS, shift_bands, turn, turn_back
-from hsistream.nn.exact import as_array, drawing, one_thread, reproducible, without_gradients
+from hsistream.nn.exact import as_array, drawing, encoding, reproducible, without_gradients
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.mean_shift import REACH
 from hsistream.nn.paper_losses import (
@@ -348,15 +348,15 @@ class _Encoder:
         self._network, self._standard, self._device = network, standard, device
         self._scales = torch.from_numpy(standard.scale.astype(np.float32)).to(device)[..., None]
 
-    @one_thread()
     @torch.inference_mode()
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Embed spectra (band, ...) as stored, (32, pixel)."""
         group = int(self._standard.group_of_frame[frame])
-        centred = torch.from_numpy(self._standard.centred(raw, frame)).to(self._device).flatten(1)
-        return np.asarray(self._network.embed(centred * self._scales[group]).cpu().numpy())
+        spectra = torch.from_numpy(self._standard.centred(raw, frame)).flatten(1)
+        with encoding(self._device):
+            found = self._network.embed(spectra.to(self._device) * self._scales[group])
+            return np.asarray(found.cpu().numpy())
 
-    @one_thread()
     @torch.inference_mode()
     def refine(
         self,
@@ -365,8 +365,9 @@ class _Encoder:
         dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn (32, y + 8, x + 8) into latents (latent, y, x)."""
-        square = torch.from_numpy(embedded).to(self._device)
-        return as_array(self._network.refine(square), dtype)
+        with encoding(self._device):
+            square = torch.from_numpy(embedded).to(self._device)
+            return as_array(self._network.refine(square), dtype)
 
 
 def _embedded(network: PaperNetwork, spectra: Tensor, mask: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from hsistream.methods.base import ORIGIN, Gaps, Place, Standard
 from hsistream.methods.denoising import embed_spectra, shown
 from hsistream.methods.diffcrn_model import Model, latent_count
-from hsistream.nn.exact import as_array, one_thread
+from hsistream.nn.exact import as_array, encoding
 
 SQUARE_PX = 120
 """Side of the squares that are encoded: some windows."""
@@ -45,7 +45,6 @@ class WindowEncoder:
         found = embed_spectra(self._settings, self._standard, raw, frame)
         return np.ascontiguousarray(found.reshape(len(found), -1))
 
-    @one_thread()
     @torch.inference_mode()
     def refine(
         self,
@@ -54,23 +53,28 @@ class WindowEncoder:
         dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn (mean of bands, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
-        clean = torch.from_numpy(embedded).to(self._device)
-        known = shown(clean)
+        known = shown(torch.from_numpy(embedded))  # not on a GPU, which would be asked for each
         height, width = (extent - 2 * self.halo for extent in embedded.shape[1:])
         first = Place(place.row - self.halo, place.column - self.halo)
-        latents = torch.zeros(self.latent_size, *clean.shape[1:], device=self._device)
         cells = self._cells(place, (height, width))
         corners = [
             (c.row - self._rim - first.row, c.column - self._rim - first.column) for c in cells
         ]
         seen = [each for each in corners if known[self._middle(each)].any()]
+        with encoding(self._device):
+            latents = self._latents(torch.from_numpy(embedded).to(self._device), seen, first)
+            inner = latents[:, self.halo : self.halo + height, self.halo : self.halo + width]
+            return as_array(inner, dtype)
+
+    def _latents(self, clean: Tensor, seen: Sequence[tuple[int, int]], first: Place) -> Tensor:
+        """Encode the windows that begin at some corners, (latent, y, x); 0 elsewhere."""
+        latents = clean.new_zeros(self.latent_size, *clean.shape[1:])
         for at in range(0, len(seen), WINDOWS_AT_ONCE):
             part = seen[at : at + WINDOWS_AT_ONCE]
             found = self._windows(clean, part, first)
             for (top, left), each in zip(part, found, strict=False):
                 latents[:, *self._middle((top, left))] = each
-        inner = latents[:, self.halo : self.halo + height, self.halo : self.halo + width]
-        return as_array(inner, dtype)
+        return latents
 
     def _cells(self, place: Place, shape: tuple[int, int]) -> list[Place]:
         """List the middles, by their first pixels, that hold pixels of a part of a frame."""

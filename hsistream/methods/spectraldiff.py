@@ -82,7 +82,7 @@ from hsistream.methods.spectraldiff_model import (
 )
 from hsistream.methods.watching import WatchedLearner, look_by_means, train_watched
 from hsistream.network_sections import SpectraldiffSection, TrainingSection
-from hsistream.nn.exact import as_array, one_thread, seed_of
+from hsistream.nn.exact import as_array, encoding, seed_of
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.spectraldiff_network import (
     TAP_HALOS,
@@ -313,7 +313,6 @@ class _Encoder:
         found = embed_spectra(self._settings, self._standard, raw, frame)
         return np.ascontiguousarray(found.reshape(len(found), -1))
 
-    @one_thread()
     @torch.inference_mode()
     def refine(
         self,
@@ -322,10 +321,11 @@ class _Encoder:
         dtype: type[np.floating[Any]] = np.float32,
     ) -> NDArray[Any]:
         """Turn (mean of bands, y + 2 halo, x + 2 halo) into latents (latent, y, x)."""
-        square = torch.from_numpy(embedded).to(self._device)
-        clean = filled_up(square[None], self._model.bands)[0]
         around = Place(place.row - self.halo, place.column - self.halo)
-        noised = fading(self._settings, self._model).faded(clean, around)
-        features = self._model.features_beside(noised, clean, Pass(padded=False))
-        latents = self._model.projection(features.flatten(1))
-        return as_array(latents.reshape(-1, *features.shape[1:]), dtype)
+        with encoding(self._device):
+            square = torch.from_numpy(embedded).to(self._device)
+            clean = filled_up(square[None], self._model.bands)[0]
+            noised = fading(self._settings, self._model).faded(clean, around)
+            features = self._model.features_beside(noised, clean, Pass(padded=False))
+            latents = self._model.projection(features.flatten(1))
+            return as_array(latents.reshape(-1, *features.shape[1:]), dtype)

@@ -60,7 +60,7 @@ from hsistream.methods.base import (
 )
 from hsistream.methods.watching import WatchedLearner, look_by_means, train_watched
 from hsistream.network_sections import TrainingSection, UmaeSection
-from hsistream.nn.exact import as_array, drawing, one_thread, seed_of
+from hsistream.nn.exact import as_array, drawing, encoding, seed_of
 from hsistream.nn.farthest_points import farthest_points, first_point
 from hsistream.nn.learner import Inspection, Mapped
 from hsistream.nn.masking import hidden_count, masks
@@ -329,15 +329,14 @@ class _Encoder:
         self._network, self._standard, self._device = network, standard, device
         self._rows = TOKENS_AT_ONCE // (network.shape.tokens + 1)
 
-    @one_thread()
     @torch.inference_mode()
     def embed(self, raw: NDArray[Any], frame: int) -> NDArray[np.float32]:
         """Embed spectra (band, ...) as stored, (embedding, pixel)."""
         spectra = self._standard.in_range(raw, frame)
-        values = torch.from_numpy(spectra.reshape(len(spectra), -1)).to(self._device)
-        return np.asarray(self._network.embed(values).cpu().numpy())
+        values = torch.from_numpy(spectra.reshape(len(spectra), -1))
+        with encoding(self._device):
+            return np.asarray(self._network.embed(values.to(self._device)).cpu().numpy())
 
-    @one_thread()
     @torch.inference_mode()
     def refine(
         self,
@@ -347,11 +346,12 @@ class _Encoder:
     ) -> NDArray[Any]:
         """Turn (embedding, y + 6, x + 6) into latents (latent, y, x)."""
         side = 2 * self.halo + 1
-        square = torch.from_numpy(embedded).to(self._device)
-        windows = square.unfold(1, side, 1).unfold(2, side, 1)
-        rows = max(1, self._rows // windows.shape[2])
-        parts = [self._latents(part) for part in torch.split(windows, rows, dim=1)]
-        return as_array(torch.cat(parts, dim=1), dtype)
+        with encoding(self._device):
+            square = torch.from_numpy(embedded).to(self._device)
+            windows = square.unfold(1, side, 1).unfold(2, side, 1)
+            rows = max(1, self._rows // windows.shape[2])
+            parts = [self._latents(part) for part in torch.split(windows, rows, dim=1)]
+            return as_array(torch.cat(parts, dim=1), dtype)
 
     def _latents(self, windows: Tensor) -> Tensor:
         """Latents (latent, y, x) of squares (embedding, y, x, side, side)."""

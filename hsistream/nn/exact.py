@@ -6,11 +6,10 @@ samples give is put together in their order.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch.optim.swa_utils import (
     get_ema_multi_avg_fn,
 )
 
+from hsistream.nn.gpu import repeatable, tile_on_gpu
 from hsistream.nn.learner import Item, Mapped, Result
 
 Precision = Literal["float32", "bfloat16"]
@@ -39,6 +39,13 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def encoding(device: str) -> Iterator[None]:
+    """Encode a part of a tile, so that the same device gives the same bytes."""
+    with one_thread(), nullcontext() if device == "cpu" else tile_on_gpu(torch.device(device)):
+        yield
 
 
 def as_array(values: Tensor, dtype: type[np.floating[Any]]) -> NDArray[Any]:
@@ -72,20 +79,16 @@ def reproducible(device: torch.device, threads: int) -> Iterator[ThreadPoolExecu
     """Give threads whose sums depend neither on the number of cores nor on who is first.
 
     What this changes in torch is put back at the end.
+
+    Raises
+    ------
+    ConfigError
+        If a GPU would not repeat itself; see :func:`hsistream.nn.gpu.repeatable`.
     """
-    cores, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    if device.type == "cuda":  # cuBLAS is reproducible only with a workspace of fixed size
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    try:
-        torch.use_deterministic_algorithms(True)
-        torch.set_num_threads(1)
-        # OpenMP keeps a number of threads for each thread that calls it.
-        with ThreadPoolExecutor(threads, "sample", torch.set_num_threads, (1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(cores)
-        torch.use_deterministic_algorithms(exact, warn_only=warn_only)
+    # OpenMP keeps a number of threads for each thread that calls it.
+    pool = ThreadPoolExecutor(threads, "sample", torch.set_num_threads, (1,))
+    with repeatable(device), one_thread(), pool:
+        yield pool
 
 
 def without_gradients(pool: ThreadPoolExecutor) -> Mapped:
