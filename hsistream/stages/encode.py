@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.illumination import feature_count
 from hsistream.machine import give_back
-from hsistream.methods import choose_device, load_method
+from hsistream.methods import choose_device, load_method, using
 from hsistream.methods.base import SQUARE_PX, Encoder, Place
 from hsistream.network_sections import EncoderSection
 from hsistream.runs import LATENTS
@@ -67,7 +67,9 @@ def run(context: Context) -> None:
     tile_px = storage_chunk(context.tile_px)
     tiles = context.tiles(tile_px, reading_halo(encoder))
     store = RasterStore(context.run.latents_uri)
-    ledger = context.write("encode", task, tiles, store, [_layer(encoder.latent_size)], tile_px)
+    with using(device):
+        layers = [_layer(encoder.latent_size)]
+        ledger = context.write("encode", task, tiles, store, layers, tile_px)
     write_table(context.run.table(TABLE), _collect(ledger, tiles))
 
 
@@ -213,7 +215,8 @@ def _collect(ledger: Ledger, tiles: list[Tile]) -> Table:
 
 @kept(results=2)
 def _load(address: Address, settings: EncoderSection, device: str) -> Encoder:
-    """Read the network once for many tiles."""
+    """Read the network once for many tiles, onto a device that a worker may lack."""
+    choose_device(device)
     return train_stage.load_encoder(settings, address.run, device)
 
 

@@ -12,7 +12,7 @@ from hsistream.config import RunConfig
 from hsistream.consensus.projections import edge_scale
 from hsistream.events import Noted, Warned
 from hsistream.illumination import feature_count
-from hsistream.methods import choose_device, load_method
+from hsistream.methods import choose_device, load_method, using
 from hsistream.methods.base import (
     Crop,
     Encoder,
@@ -78,25 +78,24 @@ def run(context: Context) -> None:
     probe = _probe(scene, config, counts)
     assert config.encoder is not None, "the stream has this stage only with a network"
     method = load_method(config.encoder.name)
+    device = choose_device(context.execution.device)
     work = Work(
-        context.run.checkpoint_path,
-        context.fingerprint,
-        context.threads,
-        choose_device(context.execution.device),
-        context.notify,
+        context.run.checkpoint_path, context.fingerprint, context.threads, device, context.notify
     )
     sampled = read_table(context.run.table(statistics_stage.RESERVOIR))
     material = Material(
         standard, _reservoir(sampled), probe, stream.batches, partial(_patches, scene, sampled)
     )
-    trained = method.train(config.encoder, config.training, config.seed, material, work)
-    encoder = method.load(config.encoder, standard, context.run.checkpoint_path, work.device)
+    with using(device):
+        trained = method.train(config.encoder, config.training, config.seed, material, work)
+        encoder = method.load(config.encoder, standard, context.run.checkpoint_path, device)
+        scale = edge_scale(_neighbour_differences(encoder, probe))
     if stream.counters.blocks_read:  # some networks learn from patches
         context.notify(Noted(_reading(stream)))
     context.notify(Noted(f"train: {ENDINGS[trained.ending]} after {len(trained.losses)} steps"))
     for message in errors_that_did_not_fall(trained, config.training.learning_rate):
         context.notify(Warned(message))
-    _write(context.run, trained, edge_scale(_neighbour_differences(encoder, probe)))
+    _write(context.run, trained, scale)
 
 
 def estimate(scene: Scene, config: RunConfig, tile_px: int) -> Needs:

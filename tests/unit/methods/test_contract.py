@@ -16,15 +16,16 @@ import torch  # noqa: TID253 the layer of the networks
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.errors import ConfigError
+from hsistream.errors import ConfigError, ResourceError
 from hsistream.events import Event, Progress
-from hsistream.methods import METHODS, choose_device, load_method, watching
+from hsistream.methods import METHODS, choose_device, load_method, using, watching
 from hsistream.methods.base import Encoder, Material, Method, Place, Trained
 from hsistream.network_sections import EncoderSection, TrainingSection
 from hsistream.nn import loop
 from hsistream.nn.learner import Inspection, Schedule
 from hsistream.presets import PRESETS
 from tests.laws.requests import LIGHT
+from tests.pretended import pretended_gpu
 from tests.unit.methods.material import Image, fields, material_of, work_in
 
 STEPS = 5
@@ -470,6 +471,18 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert choose_device("auto") == choose_device("cpu") == "cpu"
     with pytest.raises(ConfigError, match=r"--device cpu"):
         choose_device("cuda")
+
+
+def test_an_exhausted_gpu_is_told_and_its_memory_given_back() -> None:
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried 2 GiB. GPU 0 has a total of")
+    message = r"The GPU has too little free memory\. .*2 GiB\. Use --device cpu"
+    with pretended_gpu() as gpu:
+        with pytest.raises(ResourceError, match=message), using("cuda"):
+            raise full
+        assert gpu.given_back == 1
+        with using("cpu"):
+            pass
+        assert gpu.given_back == 1
 
 
 def test_every_network_of_the_table_has_its_section_and_its_preset() -> None:

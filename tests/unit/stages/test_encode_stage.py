@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch  # noqa: TID253 the layer of the networks
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
+from hsistream.errors import ConfigError
 from hsistream.execution import Execution
 from hsistream.methods import load_method
 from hsistream.methods.base import Encoder
@@ -106,6 +108,16 @@ def test_latents_open_lazily_with_their_place(scene: Scene, learnt: RunDirectory
     assert found.dims == ("latent", "y", "x")
     assert found.chunks is not None
     np.testing.assert_array_equal(found, stored(learnt, scene, 1))
+
+
+def test_a_worker_without_the_device_of_the_command_says_so(
+    scene: Scene, learnt: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = learnt.config().encoder
+    assert settings is not None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=f"finds none on {gethostname()}"):
+        encode_stage._load(Address(scene, learnt, "another"), settings, "cuda")
 
 
 # --- tiles ---------------------------------------------------------------------------------
