@@ -38,6 +38,12 @@ FRESH_BYTES = 208 * 2**20
 NETWORK_BYTES = 192 * 2**20
 """Memory that the network library takes on top once it has worked."""
 
+GPU_BYTES = 3 * GIB
+"""Memory of the machine that the libraries of a GPU take in every process, generously.
+
+Unlike the others it is no measurement. The memory of the GPU itself is no part of it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
@@ -268,10 +274,13 @@ def _check_device(config: RunConfig, execution: Execution) -> None:
         )
 
 
-def _needs_torch(config: RunConfig) -> bool:
-    """Tell whether a network makes latents, or classes."""
+def _network_bytes(config: RunConfig, execution: Execution) -> int:
+    """Memory of what makes latents, or classes, by a network; only latents are made on a GPU."""
+    if config.encoder is not None:
+        gpu = choose_device(execution.device) == "cuda"
+        return NETWORK_BYTES + (GPU_BYTES if gpu else 0)
     classifier = config.classify and config.classify.classifier
-    return config.encoder is not None or classifier in NETWORKS
+    return NETWORK_BYTES if classifier in NETWORKS else 0
 
 
 def _plan(
@@ -285,7 +294,7 @@ def _plan(
     """Plan with one tile size and number of workers."""
     tile_px = _fitting(tile_px, scene)
     others = workers if execution.scheduler != "none" else 0
-    late = LATE_BYTES + (NETWORK_BYTES if _needs_torch(config) else 0)
+    late = LATE_BYTES + _network_bytes(config, execution)
     own = own_bytes()
     reserved = own + late + (min(own, FRESH_BYTES) + late) * others
     stages = []
