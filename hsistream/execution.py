@@ -34,7 +34,7 @@ class Execution:
     memory_bytes : int, optional
         Limit that ``plan`` holds a run to; None means half of the machine's memory.
     device : str
-        ``"auto"``, ``"cpu"`` or ``"cuda"``, for methods with a network.
+        ``"auto"``, ``"cpu"`` or ``"cuda"``, for methods with a network; classifiers use the CPU.
     """
 
     tile_px: int | None = None

@@ -101,7 +101,7 @@ Memory = Annotated[
     str | None, typer.Option(help='Limit such as "4 GiB". [default: half of the machine]')
 ]
 DeviceName = Annotated[
-    Device, typer.Option("--device", help="Where networks run; auto: a GPU if there is one.")
+    Device, typer.Option("--device", help="Where latents are made; auto: a GPU if there is one.")
 ]
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="Run directory. [default: beside the scene]")

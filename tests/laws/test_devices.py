@@ -161,6 +161,21 @@ def assert_same_latents(found: RunDirectory, expected: RunDirectory, frame: str)
     np.testing.assert_array_equal(found.open(LATENTS, frame), expected.open(LATENTS, frame))
 
 
+# --- a GPU that is there ----------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+@pytest.mark.parametrize("name", METHODS)
+def test_a_gpu_repeats_itself_and_encodes_nearly_as_a_cpu(name: str, tmp_path: Path) -> None:
+    first, second = (train(name, tmp_path / each, "cuda") for each in "ab")
+    np.testing.assert_array_equal(first.losses, second.losses)
+    on_gpu, again = (latents_of(encoder_of(name, tmp_path / each, "cuda")) for each in "ab")
+    np.testing.assert_array_equal(on_gpu, again)
+    on_cpu = latents_of(encoder_of(name, tmp_path / "a", "cpu"))
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4)
+
+
 # --- the pretended GPU ------------------------------------------------------------------------
 
 
