@@ -15,8 +15,9 @@ from hsistream import planning
 from hsistream.config import RunConfig
 from hsistream.events import Event, Progress
 from hsistream.execution import Execution
-from hsistream.methods import METHODS, load_method, watching
+from hsistream.methods import METHODS, dgc_paper, load_method, watching
 from hsistream.methods.base import Encoder, Material, Trained
+from hsistream.nn import paper_losses
 from hsistream.nn.learner import Schedule
 from hsistream.pipeline import run
 from hsistream.planning import plan
@@ -92,7 +93,11 @@ def stop(event: Event) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_networks_learn_and_encode_on_a_gpu(name: str, precision: str, tmp_path: Path) -> None:
+def test_networks_learn_and_encode_on_a_gpu(
+    name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dgc_paper, "FOLLOWED_STEPS", 1)  # or no prototype would start anew so soon
+    monkeypatch.setattr(paper_losses, "DEAD_SHARE", 1.0)
     low = (("training.precision", precision), *(VARIANTS[name] if precision != "float32" else ()))
     with pretended_gpu() as gpu:
         found = train(name, tmp_path, "cuda", *low)
