@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ TITLE_CHARACTERS = 132
 """Characters of the titles of one row."""
 LEGEND_PARTS = 6
 """Names of classes in one row of the legend."""
+NO_SIGN = "\N{WHITE SQUARE}"
+"""What stands for a sign that the font does not have."""
 PICTURE_FRAMES, PICTURE_LABELS = 6, 40
 """At most so many frames and legend entries in the picture."""
 
@@ -50,7 +52,7 @@ def write_picture(frames: Sequence[FramePicture], path: Path, classes: Sequence[
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for frame, photograph, label_map in zip(shown, axes, axes[len(shown) :], strict=False):
         photograph.imshow(frame.colour)
-        photograph.set_title(_short(frame.name, columns), fontsize=10)
+        photograph.set_title(_plain(_short(_drawn(frame.name), columns)), fontsize=10)
         label_map.imshow(label_image(frame.labels, colours), interpolation="nearest")
         label_map.set_facecolor(css_colour(NO_DATA_RGB))
         label_map.set_title("classes" if classes else "clusters", fontsize=10)
@@ -60,6 +62,24 @@ def write_picture(frames: Sequence[FramePicture], path: Path, classes: Sequence[
     _add_legend(figure, shown, colours, classes)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
+
+
+def _drawn(name: str) -> str:
+    """Put a white square for every sign of a name that the font does not have."""
+    known = _signs()
+    return "".join(sign if ord(sign) in known else NO_SIGN for sign in " ".join(name.split()))
+
+
+def _signs() -> Collection[int]:
+    """Give the code points of the signs that the font of the picture has."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return get_font(findfont(FontProperties())).get_charmap().keys()
+
+
+def _plain(name: str) -> str:
+    """Keep matplotlib from reading a formula between two dollars."""
+    return name.replace("$", r"\$")
 
 
 def _short(name: str, columns: int) -> str:
@@ -90,7 +110,7 @@ def _add_legend(
     patches = [
         Patch(
             color=css_colour(colours[label].tolist()),
-            label=_short(classes[label], LEGEND_PARTS) if classes else str(label),
+            label=_legend_name(label, classes),
         )
         for label in known
     ]
@@ -100,3 +120,9 @@ def _add_legend(
             handles=patches, loc="outside lower center", ncols=columns,
             frameon=False, fontsize=9, handlelength=1.1, handleheight=1.1, columnspacing=1.2,
         )  # fmt: skip
+
+
+def _legend_name(label: int, classes: Sequence[str]) -> str:
+    """Name a label by its class; by its number if the font cannot write that, as the page says."""
+    name = _drawn(classes[label]) if classes else str(label)
+    return str(label) if NO_SIGN in name else _plain(_short(name, LEGEND_PARTS))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -229,21 +230,44 @@ def test_the_picture_shows_up_to_six_frames(tmp_path: Path, frames: int) -> None
 
 
 def test_the_picture_names_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
-
-    told: dict[str, list[str]] = {}
-    monkeypatch.setattr(
-        Figure,
-        "legend",
-        lambda _self, handles, **_: told.update(labels=[each.get_label() for each in handles]),
-    )
+    told = _legend_labels(monkeypatch)
     shown = picture("frame")
     found = sorted({int(label) for label in np.unique(shown.labels)} - {NO_LABEL})
     write_picture([shown], tmp_path / "map.png")
-    assert told["labels"] == [str(label) for label in found]
+    assert told == [str(label) for label in found]
     names = [f"kind {label}" for label in range(max(found) + 1)]
     write_picture([shown], tmp_path / "map.png", names)
-    assert told["labels"] == [names[label] for label in found]
+    assert told == [names[label] for label in found]
+
+
+def _legend_labels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give a list that holds the names of the latest legend, once one is made."""
+    from matplotlib.figure import Figure
+
+    told: list[str] = []
+
+    def legend(_self: Figure, handles: Sequence[Any], **_: object) -> None:
+        told[:] = [each.get_label() for each in handles]
+
+    monkeypatch.setattr(Figure, "legend", legend)
+    return told
+
+
+@pytest.mark.parametrize("name", ["$x^$", "a $5, b $6", "a\tb\nc", "_hidden", "雲", "\\frac{"])
+def test_the_picture_takes_names_as_they_are(tmp_path: Path, name: str) -> None:
+    """They are no formulas, and signs that the font does not have are no warning."""
+    path = tmp_path / "map.png"
+    write_picture([picture(name)], path, [name] * 3)
+    with Image.open(path) as image:
+        assert image.width > 400
+
+
+def test_a_class_that_the_font_cannot_write_has_its_number_in_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = _legend_labels(monkeypatch)
+    write_picture([picture()], tmp_path / "map.png", ["gras", "森林", "a\n b"])
+    assert told == ["gras", "1", "a b"]
 
 
 def test_a_column_of_areas_has_one_unit() -> None:
