@@ -6,6 +6,7 @@ one version to the next (bad bands, widths, units, comments) is read here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,8 @@ import numpy as np
 from hsistream.errors import SceneError
 from hsistream.readers.spectral_axis import BandFacts, parse_numbers
 
+log = logging.getLogger(__name__)
+
 DATA_TYPES = {
     1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16",
     12: "u2", 13: "u4", 14: "i8", 15: "u8",
@@ -25,6 +28,7 @@ DATA_TYPES = {
 REQUIRED = ("samples", "lines", "bands", "data type", "interleave")
 CARRIED = ("wavelength", "fwhm", "bbl")
 """Fields that become part of the spectral axis, and need not be kept as text."""
+IGNORED = "data ignore value"
 
 DATA_SUFFIXES = (".img", ".bsq", ".bil", ".bip", ".dat", ".raw", ".bin", ".cube", ".envi")
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -90,8 +94,24 @@ class EnviHeader:
     @property
     def no_data(self) -> float | None:
         """The data ignore value, if there is one."""
-        values = parse_numbers(self.fields.get("data ignore value", "").split(";")[0])
-        return values[0] if len(values) == 1 else None
+        values = parse_numbers(self.fields.get(IGNORED, "").split(";")[0])
+        return values[0] if values else None
+
+    def no_data_of(self, stored: float | None) -> float | None:
+        """Give the no-data value of the raster, of which GDAL has read ``stored``.
+
+        GDAL takes a number in braces, a word, and nothing for 0, which would make
+        values of spectra missing. A word is left out with a logged warning.
+        """
+        if IGNORED not in self.fields:
+            return stored
+        if self.no_data is None and self.fields[IGNORED].strip():
+            log.warning(
+                "The data ignore value %r of %s is no number; it is left out. Give it as "
+                "--no-data.",
+                self.fields[IGNORED], self.path,
+            )  # fmt: skip
+        return self.no_data if self.no_data is None or stored == 0 else stored
 
     @property
     def band_facts(self) -> BandFacts:

@@ -241,6 +241,8 @@ def describe_raster(
         axis = spectral_axis(facts, dataset.count, options, str(path))
         beside = envi.no_data if envi else None
         no_data = beside if dataset.nodata is None else dataset.nodata
+        if envi is not None and driver == ENVI_DRIVER:
+            no_data = envi.no_data_of(dataset.nodata)
         flags = dataset.mask_flag_enums[0]
         header = FrameHeader(
             name=path.stem,

@@ -243,6 +243,25 @@ def test_envi_header_describes_bands_and_place(tmp_path: Path) -> None:
     assert header.georeference.transform[::2] == pytest.approx((10.0, 400_000.0, -10.0))
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("{-9999}", -9999), ("-9999 ; fill", -9999), ("{0}", 0), ("0.0", 0), ("-1e3, 5", -1000)],
+)
+def test_envi_no_data_is_read_as_it_is_meant(tmp_path: Path, text: str, value: float) -> None:
+    """GDAL takes what is in braces for 0, which may be a measurement."""
+    path = write_envi(tmp_path / "a.img", extra=f"data ignore value = {text}\n")
+    assert only(path).header.no_data == value
+
+
+@pytest.mark.parametrize("text", ["none", "n/a", "{ }", ""])
+def test_envi_no_data_that_is_no_number_marks_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path = write_envi(tmp_path / "a.img", extra=f"data ignore value = {text}\n")
+    assert only(path).header.no_data is None
+    assert ("Give it as --no-data" in caplog.text) == (text in ("none", "n/a"))
+
+
 def test_wavenumbers_become_wavelengths(tmp_path: Path) -> None:
     extra = (
         "wavelength units = Wavenumber\nwavelength = {1250, 1000, 800}\nfwhm = {5.0, 2.0, 1.6}\n"
