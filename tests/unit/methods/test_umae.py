@@ -15,10 +15,9 @@ from hsistream.errors import ConfigError
 from hsistream.execution import Execution
 from hsistream.methods import umae
 from hsistream.methods.base import Encoder, Material, Trained
-from hsistream.methods.watching import schedule_of
+from hsistream.methods.watching import schedule_of, train_watched
 from hsistream.network_sections import UmaeSection
 from hsistream.nn.farthest_points import farthest_points
-from hsistream.nn.loop import fit
 from hsistream.nn.masking import masks
 from hsistream.pipeline import run
 from hsistream.readers.sources import open_sources
@@ -327,12 +326,12 @@ def test_the_first_epoch_costs_what_the_published_one_does(
     table = []
 
     def keep(learner: Any, *others: Any, **options: Any) -> Any:
-        done = fit(learner, *others, **options)
-        table.append((learner._numbers, done.training.losses))
+        done = train_watched(learner, *others, **options)
+        table.append((learner._numbers, done.losses))
         raise StopIteration
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(umae, "fit", keep)
+        patch.setattr(umae, "train_watched", keep)
         with pytest.raises(StopIteration):
             run(scene, config, tmp_path / "run", execution=Execution(threads=2))
     ((numbers, losses),) = table
