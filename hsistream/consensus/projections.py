@@ -23,6 +23,10 @@ NOISE_FLOOR = 1e-8
 MNF_EXPONENT = -0.25
 """Power of its eigenvalue by which a MNF score is scaled."""
 
+LEAST_DEVIATION = 1e-32
+"""Standard deviation below which a band is constant: scores are of single precision, which can
+hold neither its inverse nor that times a whitening."""
+
 Floats = NDArray[np.float64]
 
 
@@ -41,7 +45,7 @@ class Moments:
     def scale(self) -> Floats:
         """Inverse standard deviation, (group, band); 0 for a band that does not vary."""
         deviation = np.sqrt(np.einsum("gbb->gb", self.covariance))
-        usable = self.varies & (deviation > 0)
+        usable = self.varies & (deviation > LEAST_DEVIATION)
         return np.where(usable, 1 / np.where(usable, deviation, 1), 0.0)
 
     def pooled(self, scale: Floats) -> Floats:

@@ -18,6 +18,9 @@ from hsistream.errors import SceneError
 from hsistream.scene.source import FrameHeader
 from hsistream.tiles import Tile
 
+SINGLE_MAX = np.finfo(np.float32).max
+"""The largest number of single precision."""
+
 BAD_BAND_SHARE = 0.1
 """A band without a value in more than this share of the pixels is a bad band."""
 
@@ -58,10 +61,15 @@ class Tally:
 
 
 def find_missing(block: NDArray[Any], no_data: float | None) -> NDArray[np.bool_]:
-    """Find values that are not finite or equal the no-data value, (band, y, x)."""
+    """Find values that are not finite or equal the no-data value, (band, y, x).
+
+    What single precision cannot hold is not finite either, for stages compute in it.
+    """
     missing = np.zeros(block.shape, np.bool_)
     if np.issubdtype(block.dtype, np.floating):
         np.logical_not(np.isfinite(block), out=missing)
+    if block.dtype == np.float64:
+        missing |= np.abs(block) > SINGLE_MAX
     if no_data is not None and np.isfinite(no_data):
         missing |= block == block.dtype.type(no_data) if fits(no_data, block.dtype) else False
     return missing

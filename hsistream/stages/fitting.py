@@ -174,12 +174,13 @@ def standard_table(measured: Measured, moments: Moments) -> Table:
 def group_table(measured: Measured, moments: Moments) -> Table:
     """Keep how the features of each statistics group are standardised."""
     low, high = measured.ranges("raw")
+    scale = moments.scale()
     return {
         "group_of_frame": measured.group_of_frame,
         "mean": moments.mean,
-        "scale": moments.scale(),
+        "scale": scale,
         "low": low,
-        "high": np.where(moments.varies, high, low),
+        "high": np.where(scale > 0, high, low),
         "clipped": np.asarray(measured.clips),
     }
 

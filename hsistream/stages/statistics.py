@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.consensus import projections
-from hsistream.consensus.projections import Projection
+from hsistream.consensus.projections import LEAST_DEVIATION, Moments, Projection
 from hsistream.errors import ConfigError, SceneError
 from hsistream.events import Notify, Warned
 from hsistream.illumination import (
@@ -28,6 +28,7 @@ from hsistream.illumination import (
     feature_count,
     illuminated,
 )
+from hsistream.report.facts import counted
 from hsistream.report.quicklook import false_colour_bands
 from hsistream.scene.crops import valid_per_chunk
 from hsistream.scene.scene import Scene
@@ -114,7 +115,7 @@ def run(context: Context) -> None:
     measured = measure(context, summed_kinds(config))
     moments = measured.moments("raw")
     if not moments.scale().any():
-        raise SceneError(_nothing_differs(scene, illumination, int(moments.count.sum())))
+        raise SceneError(_nothing_differs(scene, illumination, moments))
     fitted = fit(measured, moments, config.projected)
     scales = tuple(measured.edge_scale(projection) for projection in fitted)
     constants = Constants(
@@ -345,9 +346,14 @@ def from_table(table: Table) -> Constants:
     )
 
 
-def _nothing_differs(scene: Scene, illumination: str, pixels: int) -> str:
-    """Say that no feature tells pixels apart, and whether the brightness might."""
-    over = f"{scene.uri} are constant over its {pixels} valid pixels."
+def _nothing_differs(scene: Scene, illumination: str, moments: Moments) -> str:
+    """Say that no feature tells pixels apart, and whether the brightness or other units might."""
+    over = f"{scene.uri} are constant over its {counted(int(moments.count.sum()), 'valid pixel')}."
+    if illumination == "none" and moments.varies.any():
+        return (
+            f"Pixels that differ by more than {LEAST_DEVIATION:g} are needed, but no good band of "
+            f"{scene.uri} varies so much. Give its values other units: multiply them by a constant."
+        )
     if illumination == "none":
         return f"Pixels that differ are needed, but all good bands of {over}"
     needed = f"Pixels that differ are needed, but with illumination {illumination}, all features of"

@@ -255,6 +255,24 @@ def test_no_data_values(tmp_path: Path, case: NoData) -> None:
     assert valid.sum() == HEIGHT * WIDTH - (not case.valid)
 
 
+@pytest.mark.parametrize("value", [1e39, -np.finfo(np.float64).max])
+def test_what_single_precision_cannot_hold_is_missing(tmp_path: Path, value: float) -> None:
+    """Stages compute in it: a fill value that is not declared would make all of them infinite."""
+    values = cube().astype(np.float64)
+    values[:, 0] = value
+    values[1, 3, 4] = value
+    scene = ingest([array_source(values)], tmp_path / "s.zarr")
+    assert scene.valid_pixels == (HEIGHT - 1) * WIDTH - 1
+    assert scene.frames[0].brightness < 1e30
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+def test_what_single_precision_can_hold_is_a_value(kind: str) -> None:
+    largest = float(min(np.finfo(np.float32).max, np.finfo(kind).max))
+    block = np.array([[[largest, -largest, 0, np.nan, -np.inf]]], kind)
+    assert find_missing(block, None)[0, 0].tolist() == [False, False, False, True, True]
+
+
 def test_a_no_data_value_is_rounded_as_the_data_are() -> None:
     block = np.array([[[-9999.9, 1.0]]], np.float32)
     assert find_missing(block, -9999.9).tolist() == [[[True, False]]]

@@ -357,6 +357,26 @@ def test_a_scene_of_one_spectrum_is_refused(tmp_path: Path, illumination: str) -
         measure(flat, tmp_path / "run", illumination)
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_a_scene_that_varies_by_next_to_nothing_is_refused(tmp_path: Path, kind: str) -> None:
+    """Single precision cannot hold the inverse of such a deviation."""
+    values = (np.random.default_rng(0).random((4, 8, 9)) * 1e-39).astype(kind)
+    dark = ingest([array_source(values)], tmp_path / "scene.zarr")
+    with pytest.raises(SceneError, match=r"more than 1e-32 are needed.*multiply them"):
+        measure(dark, tmp_path / "run", "none")
+
+
+def test_a_band_that_varies_by_next_to_nothing_is_constant(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((4, 8, 9)).astype(np.float32)
+    values[2] *= np.float32(1e-39)
+    source = array_source(values)
+    constants = measure(ingest([source], tmp_path / "scene.zarr"), tmp_path / "run", "none")
+    for projection in constants.projections:
+        matrix = projection.matrix(0)
+        assert np.isfinite(matrix.astype(np.float32)).all()
+        assert projection.unit_norm or not matrix[2].any()
+
+
 @pytest.mark.parametrize("illumination", ["snv+brightness", "continuum"])
 def test_constants_survive_their_table(scene: Scene, tmp_path: Path, illumination: str) -> None:
     constants = measure(scene, tmp_path, illumination)
