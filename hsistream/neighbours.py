@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +28,20 @@ class Nearest:
 
     rows: Rows
     distances: Floats
+
+
+@contextmanager
+def few_kinds_allowed() -> Iterator[None]:
+    """Silence k-means where pixels are of fewer kinds than it has centroids; those are dropped.
+
+    Filters of warnings are shared by threads: one that fits codebooks on
+    several threads enters this before it starts them.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def nearest_rows(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from hsistream.consensus.kernels import best_rows
+from hsistream.neighbours import few_kinds_allowed
 
 ITERATIONS = 300
 TOLERANCE = 1e-6
@@ -70,20 +69,6 @@ def fit_codebook(
         codes = model.fit(values).labels_
     used = np.bincount(codes, minlength=size) > 0
     return np.asarray(model.cluster_centers_[used], np.float32)
-
-
-@contextmanager
-def few_kinds_allowed() -> Iterator[None]:
-    """Silence k-means where pixels are of fewer kinds than it has centroids; those are dropped.
-
-    Filters of warnings are shared by threads: one that fits codebooks on
-    several threads enters this before it starts them.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def stack_codebooks(view: str, codebooks: Sequence[NDArray[np.float32]]) -> Codebooks:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
-from hsistream.consensus.codebooks import few_kinds_allowed
 from hsistream.consensus.kernels import count_pairs, nearest_two
 from hsistream.consensus.projections import fix_signs
+from hsistream.neighbours import few_kinds_allowed
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.unsignedinteger]

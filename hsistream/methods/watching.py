@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from hsistream.methods.base import Crop, Probe, Trained, Work
+from hsistream.neighbours import few_kinds_allowed
 from hsistream.network_sections import TrainingSection
 from hsistream.nn.exact import seed_of
 from hsistream.nn.learner import Inspection, Learner, Mapped, Schedule, Target
@@ -122,7 +123,7 @@ def kmeans_centres(points: NDArray[np.float32], centres: int, seed: int) -> NDAr
     """Find k-means centres (centre, latent) of points (pixel, latent), on one thread."""
     points = points[:: -(-len(points) // KMEANS_PIXELS)]
     size = min(centres, len(np.unique(points, axis=0)))
-    with threadpool_limits(1):
+    with threadpool_limits(1), few_kinds_allowed():  # points may differ by next to nothing
         model = KMeans(size, n_init=KMEANS_STARTS, random_state=seed_of(seed, 3)).fit(points)
     return np.asarray(model.cluster_centers_, np.float32)
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from hsistream.config import RunConfig
 from hsistream.consensus.codebooks import (
     Codebooks,
-    few_kinds_allowed,
     fit_codebook,
     stack_codebooks,
 )
 from hsistream.events import Progress, StageStarted
+from hsistream.neighbours import few_kinds_allowed
 from hsistream.scene.scene import Scene
 from hsistream.stages import Context, Needs, reservoir_pixels
 from hsistream.stages import views as views_stage

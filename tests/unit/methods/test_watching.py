@@ -248,6 +248,14 @@ def test_no_more_centres_are_found_than_points_differ(kinds: int) -> None:
     assert len(np.unique(kmeans_centres(points, 8, 0), axis=0)) == kinds
 
 
+def test_points_that_hardly_differ_are_no_warning() -> None:
+    """A glaring pixel squeezes all others, which then differ by less than k-means sees."""
+    points = np.zeros((60, 2), np.float32)
+    points[:, 1] = 1 + np.arange(60, dtype=np.float32) * np.finfo(np.float32).eps
+    points[0] = 1, 0
+    assert kmeans_centres(points, 16, 0).shape == (16, 2)
+
+
 def test_centres_of_many_points_are_learnt_from_some_of_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
