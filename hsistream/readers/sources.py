@@ -23,6 +23,7 @@ from hsistream.readers.mosaic import MosaicSource, hint_mosaic, join_mosaic
 from hsistream.readers.options import ReadOptions
 from hsistream.readers.rasters import RasterSource, data_file, open_envi, open_tiff
 from hsistream.readers.zarr_stores import SceneSource, is_zarr, open_zarr
+from hsistream.scene.checks import NAME_BYTES
 from hsistream.scene.source import Source
 
 __all__ = [
@@ -56,6 +57,8 @@ READERS: dict[str, Reader] = {
 GLOB_LETTERS = re.compile(r"[*?\[]")
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 """What a frame name may not hold: it is the name of a zarr group."""
+NAME_CHARACTERS = NAME_BYTES - len("-999999")
+"""A longer name is cut, so that a number still fits behind it."""
 
 
 def open_sources(
@@ -111,7 +114,7 @@ def safe_name(text: str) -> str:
     >>> safe_name("flight line #3 (corr)")
     'flight_line_3_corr'
     """
-    return UNSAFE.sub("_", text).strip("._-") or "frame"
+    return UNSAFE.sub("_", text).strip("._-")[:NAME_CHARACTERS] or "frame"
 
 
 def _expand(path: str | PathLike[str]) -> Iterator[Path]:

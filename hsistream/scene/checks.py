@@ -22,6 +22,9 @@ from hsistream.tiles import Window, size
 
 RESERVED = ("zarr.json", ".", "..")
 """Names that a group of a store cannot have."""
+NAME_BYTES = 240
+"""A frame's name is at most so long: with what is put around it while a map is exported, disks
+take no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,11 @@ def _name(name: Any, where: str) -> str:
         raise SceneError(
             f"A frame needs a name that a folder can have, without a slash and a dot at its "
             f"beginning, and not zarr.json, but {where} has {name!r}. Choose another one."
+        )
+    if len(name.encode(errors="surrogatepass")) > NAME_BYTES:
+        raise SceneError(
+            f"A frame needs a name of at most {NAME_BYTES} bytes, but {where} has {name!r}. Choose "
+            f"a shorter one."
         )
     return str(name)
 

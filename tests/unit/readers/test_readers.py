@@ -21,9 +21,11 @@ from rasterio.transform import Affine
 from scipy import io
 
 from hsistream.errors import ConfigError, SceneError, StoreError
+from hsistream.files import partial_of
 from hsistream.readers.mosaic import MosaicSource
 from hsistream.readers.rasters import RasterSource
 from hsistream.readers.sources import ReadOptions, open_sources, read_label_mosaic, read_labels
+from hsistream.scene.checks import NAME_BYTES
 from hsistream.scene.ingest import ingest
 from hsistream.scene.scene import Scene
 from hsistream.scene.source import Source
@@ -733,6 +735,17 @@ def test_frames_have_safe_unique_names(tmp_path: Path) -> None:
     assert [source.header.name for source in open_sources(paths)] == [
         "day_1-line_1-1", "day_1-line_1-2", "day_2-line_1-1", "day_2-line_1-2", "other",
     ]  # fmt: skip
+
+
+def test_frames_of_long_names_can_be_exported(tmp_path: Path) -> None:
+    """A map is written beside its place first, under a longer name."""
+    (tmp_path / "more").mkdir()
+    for number, folder in enumerate((tmp_path, tmp_path / "more")):
+        np.savez(folder / f"{'a' * 250}{number}.npz", cube=make_cube())
+    names = [source.header.name for source in open_sources([tmp_path, tmp_path / "more"])]
+    assert len(set(names)) == 2
+    assert max(map(len, names)) <= NAME_BYTES
+    partial_of(tmp_path / f"{'a' * NAME_BYTES}.tif").write_text("")
 
 
 def test_a_folder_and_a_pattern_stand_for_their_files(tmp_path: Path) -> None:

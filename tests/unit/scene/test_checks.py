@@ -54,6 +54,7 @@ def test_a_name_that_no_folder_can_have_is_refused(tmp_path: Path, name: Any) ->
         ({"shape": (0, 7)}, "shape of lab must be height and width"),
         ({"shape": (5, 7, 3)}, "shape of lab must be height and width"),
         ({"shape": 5}, "shape of lab must be height and width"),
+        ({"name": "é" * 121}, "a name of at most 240 bytes"),
         ({"wavelengths_nm": (450.0,)}, "one value per band or none, but has 1 for 3 bands"),
         ({"wavelengths_nm": (450.0, np.nan, 1)}, "a vector of finite numbers"),
         ({"wavelengths_nm": "blue"}, "a vector of finite numbers"),
