@@ -67,5 +67,5 @@ def print_version(wanted: bool) -> None:
 def _fail(message: str, code: int) -> None:
     """Print one sentence on stderr and end."""
     sentence = " ".join(message.splitlines()).rstrip(".")
-    sys.stderr.write(f"error: {sentence}.\n")
+    sys.stderr.write(f"error: {sentence}{'' if sentence.endswith('?') else '.'}\n")
     raise typer.Exit(code)

@@ -77,7 +77,11 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
             [split] = csv.reader([names], delimiter=comma, skipinitialspace=True)
             known = [ALIASES.get(name.strip(), name.strip()) for name in split]
             yield from csv.DictReader(file, known, delimiter=comma, skipinitialspace=True)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise SceneError(
+            f"A CSV of labels is read as UTF-8, but {path} is not: {error}. Save it as UTF-8."
+        ) from error
+    except (OSError, csv.Error) as error:
         raise SceneError(f"{path} cannot be read as a CSV of labels: {error}.") from error
 
 

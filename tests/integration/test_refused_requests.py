@@ -334,6 +334,15 @@ def test_a_truth_of_another_size_is_refused(
     assert "50 x 70 px (y, x), but is 50 x 69" in sentence
 
 
+def test_a_sentence_that_asks_ends_with_its_question(
+    finished: RunDirectory, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "truth.npz", frame0=np.ones((70, 50), int))
+    outcome = command("evaluate", finished.path, "--truth", tmp_path / "truth.npz")
+    assert outcome.code == 2
+    assert outcome.err.endswith("but is 70 x 50. Is it transposed?\n")
+
+
 TRUTHS = {
     "no frame of that name": ({"gt": np.ones((50, 70), int)}, (), 2, "frame0, frame1"),
     "unknown frame": ({"gt": np.ones((50, 70), int)}, ("--frame", "north"), 1, "'north'"),

@@ -128,6 +128,16 @@ def test_the_columns_of_a_csv_may_be_written_in_other_ways(
     assert same(read_labelled(tmp_path / "labels.csv", scene, LabelOptions()), raster)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_csv_of_another_encoding_is_refused_with_what_to_do(
+    scene: Scene, tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("x,y,class\n1,2,Öl\n", encoding=encoding)
+    with pytest.raises(SceneError, match="Save it as UTF-8"):
+        read_labelled(path, scene, LabelOptions(frame="frame0"))
+
+
 def test_the_layer_of_a_file_of_several_is_named(scene: Scene, tmp_path: Path) -> None:
     path, crs = tmp_path / "labels.gpkg", system(scene)
     for layer, row in (("fields", 5), ("roads", 9)):
