@@ -69,7 +69,7 @@ def find_missing(block: NDArray[Any], no_data: float | None) -> NDArray[np.bool_
     if np.issubdtype(block.dtype, np.floating):
         np.logical_not(np.isfinite(block), out=missing)
     if block.dtype == np.float64:
-        missing |= np.abs(block) > SINGLE_MAX
+        missing |= (block > SINGLE_MAX) | (block < -SINGLE_MAX)
     if no_data is not None and np.isfinite(no_data):
         missing |= block == block.dtype.type(no_data) if fits(no_data, block.dtype) else False
     return missing
