@@ -17,7 +17,6 @@ from hsistream.execution import Execution
 from hsistream.files import local_path
 from hsistream.machine import GIB, usable_bytes
 from hsistream.methods import choose_device, load_method
-from hsistream.report.facts import counted
 from hsistream.runtime.memory import own_bytes
 from hsistream.scene.scene import Scene
 from hsistream.stages import statistics
@@ -254,7 +253,7 @@ def _check_request(scene: Scene, config: RunConfig) -> None:
     if config.learnt is None and wanted is not None and wanted > scene.valid_pixels:
         raise ConfigError(
             f"At most one cluster per pixel can be found, but --clusters is {wanted} and "
-            f"{scene.uri} has {counted(scene.valid_pixels, 'valid pixel')}."
+            f"{scene.uri} has {scene.valid_pixels} valid pixels."
         )
 
 

@@ -28,7 +28,6 @@ from hsistream.illumination import (
     feature_count,
     illuminated,
 )
-from hsistream.report.facts import counted
 from hsistream.report.quicklook import false_colour_bands
 from hsistream.scene.crops import valid_per_chunk
 from hsistream.scene.scene import Scene
@@ -348,7 +347,7 @@ def from_table(table: Table) -> Constants:
 
 def _nothing_differs(scene: Scene, illumination: str, moments: Moments) -> str:
     """Say that no feature tells pixels apart, and whether the brightness or other units might."""
-    over = f"{scene.uri} are constant over its {counted(int(moments.count.sum()), 'valid pixel')}."
+    over = f"{scene.uri} are constant over its {int(moments.count.sum())} valid pixels."
     if illumination == "none" and moments.varies.any():
         return (
             f"Pixels that differ by more than {LEAST_DEVIATION:g} are needed, but no good band of "
