@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from hsistream.errors import ConfigError
+from hsistream.held import Held
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 """Environment variable that decides whether products repeat; read once, at the first of them."""
@@ -23,31 +24,6 @@ TILES_AT_ONCE = 2
 """Parts of tiles that are on a GPU at a time; it computes one after the other in any case."""
 
 _TILES = threading.BoundedSemaphore(TILES_AT_ONCE)
-
-
-class _Repeatable:
-    """Counts who computes, and has torch repeat itself while anybody does.
-
-    These settings are of the whole process: who ends must not lift them under others.
-    """
-
-    def __init__(self) -> None:
-        self._guard, self._users = threading.Lock(), 0
-
-    def __enter__(self) -> None:
-        with self._guard:
-            self._users += 1
-            if self._users == 1:
-                self._before = _switched()
-
-    def __exit__(self, *_: object) -> None:
-        with self._guard:
-            self._users -= 1
-            if self._users == 0:
-                self._before.close()
-
-
-_REPEATABLE = _Repeatable()
 
 
 @contextmanager
@@ -62,7 +38,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
     gpu = device.type == "cuda"
     if gpu:
         os.environ.setdefault(WORKSPACE, ":4096:8")
-    with _REPEATABLE:
+    with _EXACT:
         if gpu:
             _check_products(device.type)
         yield
@@ -79,19 +55,23 @@ def tile_on_gpu(device: torch.device) -> Iterator[None]:
         yield
 
 
-def _switched() -> ExitStack:
-    """Switch to sums that repeat and to whole float32; closing what is given puts all back."""
-    before = ExitStack()
-    before.callback(
-        torch.use_deterministic_algorithms,
-        torch.are_deterministic_algorithms_enabled(),
-        warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    for of, name, value in _roundings():
-        before.callback(setattr, of, name, getattr(of, name))
-        setattr(of, name, value)
-    torch.use_deterministic_algorithms(True)
-    return before
+@contextmanager
+def _switched() -> Iterator[None]:
+    """Switch to sums that repeat and to whole float32, and put all back."""
+    with ExitStack() as before:
+        before.callback(
+            torch.use_deterministic_algorithms,
+            torch.are_deterministic_algorithms_enabled(),
+            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
+        for of, name, value in _roundings():
+            before.callback(setattr, of, name, getattr(of, name))
+            setattr(of, name, value)
+        torch.use_deterministic_algorithms(True)
+        yield
+
+
+_EXACT = Held(_switched)
 
 
 def _roundings() -> list[tuple[Any, str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def _drawn(name: str) -> str:
     return "".join(sign if ord(sign) in known else NO_SIGN for sign in " ".join(name.split()))
 
 
+@cache
 def _signs() -> Collection[int]:
     """Give the code points of the signs that the font of the picture has."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
