@@ -18,7 +18,7 @@ from hsistream.runs import LABELS, NO_LABEL, RunDirectory
 from hsistream.scene.scene import VALID, Scene
 from hsistream.stages.table import stream
 from tests.integration.commands import command
-from tests.laws.requests import TinyRun, tiny
+from tests.laws.requests import TinyRun, tiny, tiny_options
 from tests.laws.results import differing
 
 pytestmark = pytest.mark.parametrize("method", list(PRESETS))
@@ -69,6 +69,14 @@ def test_labels_are_numbered_by_the_mass_of_their_clusters(
     found = np.concatenate([each.ravel() for each in pixels(tiny_run(method), scene)])
     mass = np.bincount(found[found != NO_LABEL], minlength=CLUSTERS)
     assert (np.diff(mass) <= 0).all()
+
+
+def test_the_command_line_and_the_library_give_the_same_bytes(
+    method: str, tiny_run: TinyRun, scene: Scene, tmp_path: Path
+) -> None:
+    options = (*tiny_options(method), "--tile", 32, "--threads", 1, "--run", tmp_path)
+    assert command("cluster", scene.uri, *options).code == 0
+    assert differing(RunDirectory(tmp_path), tiny_run(method)) == []
 
 
 def test_another_seed_is_another_run(

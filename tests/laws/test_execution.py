@@ -18,7 +18,7 @@ from hsistream.runtime.cluster import connect
 from hsistream.scene.scene import Scene
 from hsistream.stores.tables import Table
 from hsistream.tiles import Tile
-from tests.integration.commands import command, process
+from tests.integration.commands import process
 from tests.laws.requests import TinyRun, made_once, tiny, tiny_options
 from tests.laws.results import differing
 
@@ -34,7 +34,13 @@ def alone(roomy_scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> TinyR
     return made_once(roomy_scene, folder, Execution(tile_px=TILE_PX, threads=1))
 
 
-@pytest.mark.parametrize(("method", "threads"), [("consensus", 5), ("dgc", 2), ("dgc", 5)])
+@pytest.mark.parametrize(
+    ("method", "threads"),
+    [
+        *(("consensus", 5), ("dgc", 2), ("dgc", 5)),
+        *(pytest.param(method, 3, marks=pytest.mark.slow) for method in PRESETS),
+    ],
+)
 def test_threads_do_not_change_a_byte(
     alone: TinyRun, roomy_scene: Scene, tmp_path: Path, method: str, threads: int
 ) -> None:
@@ -73,15 +79,6 @@ def test_the_order_of_completion_does_not_change_a_byte(
     other = run(roomy_scene, tiny(method), tmp_path, execution=Execution(tile_px=TILE_PX))
     assert max(map(len, orders)) > 2
     assert differing(other, alone(method)) == []
-
-
-@pytest.mark.parametrize("method", list(PRESETS))
-def test_the_command_line_and_the_library_give_the_same_bytes(
-    alone: TinyRun, roomy_scene: Scene, tmp_path: Path, method: str
-) -> None:
-    options = (*tiny_options(method), "--tile", TILE_PX, "--threads", 2, "--run", tmp_path)
-    assert command("cluster", roomy_scene.uri, *options).code == 0
-    assert differing(RunDirectory(tmp_path), alone(method)) == []
 
 
 @pytest.mark.parametrize("method", ["dgc"])
