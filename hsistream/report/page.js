@@ -56,13 +56,25 @@
     return { across, down, row, column, pixel: row * image.naturalWidth + column };
   }
 
+  // The pieces of a long frame lie side by side; where none lies there is no pixel.
+  function unfolded(frame, at) {
+    const [step, rows, columns, tall, length, pitch] =
+      ["step", "rows", "columns", "tall", "length", "pitch"].map((name) => Number(frame.dataset[name]));
+    const [along, across] = tall ? [at.row, at.column] : [at.column, at.row];
+    const piece = Math.floor(across / pitch);
+    const [long, short] = [step * (along + piece * length), step * (across - piece * pitch)];
+    const [row, column] = tall ? [long, short] : [short, long];
+    return row < rows && column < columns ? { row, column } : null;
+  }
+
   function point(panel, event) {
     const frame = panel.closest(".frame");
     const at = place(panel, event);
-    const step = Number(frame.dataset.step);
+    const pixel = unfolded(frame, at);
+    if (!pixel) return leave(frame);
     const label = read(labelsOf(frame), labelOf)[at.pixel];
     const level = read(confidenceOf(frame), levelOf)[at.pixel];
-    const words = [`row ${at.row * step}, column ${at.column * step}`];
+    const words = [`row ${pixel.row}, column ${pixel.column}`];
     words.push(label < 0 ? "no data" : `${facts.noun} ${label}`);
     if (level >= 0) words.push(`confidence ${(level / (facts.scale.length - 1)).toFixed(2)}`);
     readout.textContent = words.join(" · ");

@@ -35,6 +35,7 @@ from hsistream.report.facts import (
     largest_label,
 )
 from hsistream.report.figures import plot_eigenvalues, plot_spectra
+from hsistream.report.folding import Fold
 from hsistream.report.merge_figures import MergePlot, plot_merging
 from hsistream.report.palette import (
     NO_DATA_RGB,
@@ -46,6 +47,7 @@ from hsistream.report.palette import (
 )
 from hsistream.report.quicklook import SHOWN_STEPS, outlined, stride_for
 from hsistream.report.training_figures import CheckPlot, LossPlot, plot_checks, plot_losses
+from hsistream.runs import NO_LABEL
 
 FEW_FRAMES = 3
 """At most so many frames have a row of the page each."""
@@ -156,18 +158,27 @@ def render_page(facts: PageFacts, run_name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _FrameView:
-    """A frame as the template draws it: sizes in px of its pictures, which are data URIs."""
+    """A frame as the template draws it; its pictures are data URIs, folded in px of theirs."""
 
     name: str
     shape: tuple[int, int]
     step: int
-    height: int
-    width: int
+    fold: Fold
     colour: str
     labels: str
     confidence: str
     prototypes: str | None
     superpixels: str | None
+
+    @property
+    def height(self) -> int:
+        """Rows of every picture, px."""
+        return self.fold.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of every picture, px."""
+        return self.fold.shape[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,36 +248,34 @@ def _frame_view(
     of_prototypes: NDArray[np.uint8] | None,
     limit_px: int,
 ) -> _FrameView:
-    """Thin and embed the pictures of one frame."""
-    step = stride_for(frame.labels.shape, limit_px)
+    """Thin, fold and embed the pictures of one frame."""
+    step = stride_for(Fold.of(frame.labels.shape).shape, limit_px)
     thin = (slice(None, None, step), slice(None, None, step))
-    labels = frame.labels[thin]
+    fold = Fold.of(frame.labels[thin].shape)
+
+    def shown(picture: NDArray[Any], fill: Any) -> NDArray[Any]:
+        return np.ascontiguousarray(fold.apply(picture[thin], fill))
+
+    colour = shown(frame.colour, NO_DATA_RGB)
+    prototypes, superpixels = None, None
+    if frame.prototypes is not None and of_prototypes is not None:
+        prototypes = embed.sparse_map(shown(frame.prototypes, NO_LABEL), of_prototypes)
+    if frame.superpixels is not None and frame.modes is not None:
+        # enlarged as long as there is room
+        scale = max(1, min(OUTLINE_SCALE, limit_px // max(fold.shape)))
+        regions, modes = shown(frame.superpixels, -1), fold.place(frame.modes // step)
+        superpixels = embed.photograph(outlined(colour, regions, modes, scale))
     return _FrameView(
         name=frame.name,
         shape=frame.shape,
         step=frame.step * step,
-        height=labels.shape[0],
-        width=labels.shape[1],
-        colour=embed.photograph(np.ascontiguousarray(frame.colour[thin])),
-        labels=embed.label_map(labels, colours),
-        confidence=embed.confidence_map(frame.confidence[thin]),
-        prototypes=(
-            None
-            if frame.prototypes is None or of_prototypes is None
-            else embed.sparse_map(frame.prototypes[thin], of_prototypes)
-        ),
-        superpixels=_superpixels(frame, step, limit_px),
+        fold=fold,
+        colour=embed.photograph(colour),
+        labels=embed.label_map(shown(frame.labels, NO_LABEL), colours),
+        confidence=embed.confidence_map(shown(frame.confidence, np.nan)),
+        prototypes=prototypes,
+        superpixels=superpixels,
     )
-
-
-def _superpixels(frame: FramePicture, step: int, limit_px: int) -> str | None:
-    """Draw superpixels and modes, enlarged as long as there is room; None where there are none."""
-    if frame.superpixels is None or frame.modes is None:
-        return None
-    thin = (slice(None, None, step), slice(None, None, step))
-    scale = max(1, min(OUTLINE_SCALE, limit_px // max(frame.superpixels[thin].shape)))
-    image = np.ascontiguousarray(frame.colour[thin])
-    return embed.photograph(outlined(image, frame.superpixels[thin], frame.modes // step, scale))
 
 
 def _classes(facts: PageFacts, environment: Environment, colours: Sequence[str]) -> Markup | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hsistream.files import replacing
 from hsistream.report.facts import FramePicture, largest_label
+from hsistream.report.folding import Fold
 from hsistream.report.palette import NO_DATA_RGB, css_colour, palette
 from hsistream.report.quicklook import label_image
 from hsistream.runs import NO_LABEL
@@ -52,9 +53,12 @@ def write_picture(frames: Sequence[FramePicture], path: Path, classes: Sequence[
     figure = Figure(figsize=_picture_inches(shown, rows, columns), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for frame, photograph, label_map in zip(shown, axes, axes[len(shown) :], strict=False):
-        photograph.imshow(frame.colour)
+        fold = Fold.of(frame.labels.shape)
+        photograph.imshow(fold.apply(frame.colour, NO_DATA_RGB))
         photograph.set_title(_plain(_short(_drawn(frame.name), columns)), fontsize=10)
-        label_map.imshow(label_image(frame.labels, colours), interpolation="nearest")
+        photograph.set_xlabel(fold.words, fontsize=8)
+        labels = fold.apply(frame.labels, NO_LABEL)
+        label_map.imshow(label_image(labels, colours), interpolation="nearest")
         label_map.set_facecolor(css_colour(NO_DATA_RGB))
         label_map.set_title("classes" if classes else "clusters", fontsize=10)
     for each in axes:
@@ -92,7 +96,8 @@ def _short(name: str, columns: int) -> str:
 
 def _picture_inches(frames: Sequence[FramePicture], rows: int, columns: int) -> tuple[float, float]:
     """Choose the size of the picture from those of its frames."""
-    tallest = max((frame.shape[0] / frame.shape[1] for frame in frames), default=1.0)
+    folded = [Fold.of(frame.labels.shape).shape for frame in frames]
+    tallest = max((height / width for height, width in folded), default=1.0)
     width = max(2.4, 9.6 / columns)
     height = min(9.0, max(0.6, width * tallest)) + 0.25
     return columns * width, rows * height + 0.4

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ from hsistream.report.facts import (
     describe_seams,
     format_area,
 )
-from hsistream.report.page import LARGE_FRAMES, _packaged, render_page, write_page
+from hsistream.report.folding import Fold
+from hsistream.report.page import LARGE_FRAMES, OUTLINE_SCALE, _packaged, render_page, write_page
 from hsistream.report.picture import write_picture
 from hsistream.report.scores import score
 from hsistream.runs import NO_LABEL
@@ -214,6 +217,26 @@ def test_many_frames_with_prototypes_stay_small() -> None:
     assert len(text) < 15e6
 
 
+@pytest.mark.parametrize(
+    ("shape", "way"), [((900, 40), "left to right"), ((40, 900), "top to bottom")]
+)
+def test_a_long_frame_is_folded(shape: tuple[int, int], way: str) -> None:
+    """Or a flight line is a thread that nobody can read."""
+    frame = replace(
+        picture(shape=shape),
+        superpixels=np.arange(shape[0] * shape[1]).reshape(shape) // 64,
+        modes=np.array([[shape[0] - 1, shape[1] - 1]]),
+    )
+    text = render_page(replace(some_facts(), frames=[frame]), "run")
+    assert f"px, thinned by 2, in 5 pieces from {way}</span>" in text
+    fold = Fold.of(shape)
+    assert f'data-tall="{int(fold.tall)}" data-length="180" data-pitch="42"' in text
+    embedded = re.findall(r'src="data:image/\w+;base64,([^"]+)"', text)
+    sizes = [Image.open(BytesIO(b64decode(each))).size[::-1] for each in embedded]
+    assert sizes[:3] == [fold.shape] * 3  # superpixels are enlarged
+    assert sizes[3] == tuple(OUTLINE_SCALE * side for side in fold.shape)
+
+
 def test_a_page_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
@@ -227,6 +250,12 @@ def test_the_picture_shows_up_to_six_frames(tmp_path: Path, frames: int) -> None
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.width > 400
+
+
+def test_the_picture_folds_a_long_frame(tmp_path: Path) -> None:
+    write_picture([picture(shape=(2000, 50))], tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as image:
+        assert 1.5 < image.width / image.height < 2.5  # two squares beside each other
 
 
 def test_the_picture_names_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
