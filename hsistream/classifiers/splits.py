@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from hsistream.places import numbered
 from hsistream.sections import ClassifySection, SplitName
 
 Indices = NDArray[np.int64]
@@ -71,7 +72,7 @@ def without_doubt(labels: Labels, roles: NDArray[np.uint8], apart_px: int) -> ND
     train, test = roles == TRAIN, roles == TEST
     test &= np.isin(labels.number, labels.number[train])
     if apart_px:
-        test[test] = _distance_px(labels, train, test) >= apart_px
+        test[test] = _distance_px(labels, train, test, apart_px) >= apart_px
     return np.where(train, TRAIN, np.where(test, TEST, UNUSED)).astype(np.uint8)
 
 
@@ -150,9 +151,7 @@ def classes_in_several_blocks(labels: Labels, block_px: int) -> int:
 
 def _block_of(labels: Labels, block_px: int) -> Indices:
     """Give each label the number of its block, (pixel,)."""
-    places = np.stack([labels.frame, labels.row, labels.column], axis=1)
-    places[:, 1:] //= block_px
-    return np.unique(places, axis=0, return_inverse=True)[1].ravel()
+    return numbered(np.stack([labels.frame, labels.row // block_px, labels.column // block_px]))[1]
 
 
 def _best_blocks(
@@ -160,26 +159,32 @@ def _best_blocks(
 ) -> NDArray[np.bool_]:
     """Draw blocks until all classes lie on both sides, or else take the draw that has most."""
     count = int(block.max()) + 1
+    held = np.zeros((count, int(number.max()) + 1), np.bool_)
+    held[block, number] = True
     wanted = min(max(1, round(share * count)), max(1, count - 1))
-    best, most = np.zeros(len(block), np.bool_), -1
+    best, most = np.zeros(count, np.bool_), -1
     for _ in range(DRAWS):
-        inside = np.isin(block, random.permutation(count)[:wanted])
-        both = len(np.intersect1d(number[inside], number[~inside]))
+        drawn = np.zeros(count, np.bool_)
+        drawn[random.permutation(count)[:wanted]] = True
+        both = int((held[drawn].any(axis=0) & held[~drawn].any(axis=0)).sum())
         if both > most:
-            best, most = inside, both
-        if most == len(np.unique(number)):
+            best, most = drawn, both
+        if most == held.any(axis=0).sum():
             break
-    return best
+    return best[block]
 
 
 def _distance_px(
-    labels: Labels, train: NDArray[np.bool_], test: NDArray[np.bool_]
+    labels: Labels, train: NDArray[np.bool_], test: NDArray[np.bool_], near_px: float = np.inf
 ) -> NDArray[np.float64]:
-    """Distance of each pixel of the test from the nearest of the training in its frame, (test,)."""
+    """Distance of each pixel of the test from the nearest of the training in its frame, (test,).
+
+    Infinite where none is nearer than ``near_px``.
+    """
     if not train.any() or not test.any():
         return np.full(int(test.sum()), np.inf)
     places = np.stack([ANOTHER_FRAME * labels.frame, labels.row, labels.column], axis=1)
-    found = cKDTree(places[train]).query(places[test], p=np.inf)[0]
+    found = cKDTree(places[train]).query(places[test], p=np.inf, distance_upper_bound=near_px)[0]
     return np.where(found < ANOTHER_FRAME, found, np.inf)
 
 

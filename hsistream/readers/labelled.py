@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import ConfigError
+from hsistream.places import differs
 from hsistream.readers.labels import USUAL_KEY, Labels
 from hsistream.scene.scene import Scene
 from hsistream.tiles import Window
@@ -121,8 +122,8 @@ def joined(
     known, number = _numbered(names)
     order = np.lexsort((number, column, row, frame))
     labels = np.stack([frame, row, column, number])[:, order]
-    labels = labels[:, _first(labels)]
-    own = _first(labels[:3])
+    labels = labels[:, differs(labels)]
+    own = differs(labels[:3])
     several = ~own
     several[:-1] |= ~own[1:]
     ambiguous = int((own & several).sum())
@@ -130,13 +131,6 @@ def joined(
         notes = (*notes, f"{ambiguous:,} pixels have labels of several classes and are left out")
     kept = labels[:, ~several]
     return Labelled(kept[0], kept[1], kept[2], kept[3], known, tuple(notes))
-
-
-def _first(sorted_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell which columns of a sorted table (key, label) differ from the one before."""
-    differs = np.ones(sorted_rows.shape[1], np.bool_)
-    differs[1:] = (np.diff(sorted_rows, axis=1) != 0).any(axis=0)
-    return differs
 
 
 def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Indices]:

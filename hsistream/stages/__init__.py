@@ -8,7 +8,6 @@ from itertools import product
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
@@ -20,7 +19,6 @@ from hsistream.runtime.map_tiles import TileFunction, map_tiles
 from hsistream.scene.scene import Scene
 from hsistream.scene.statistics import reservoir_thresholds
 from hsistream.stores.raster import GridFrame, Layer, RasterStore, storage_chunk
-from hsistream.stores.tables import Table
 from hsistream.tiles import Tile, TileGrid, Window
 
 
@@ -192,23 +190,3 @@ def stored_pixels(scene: Scene, tile_px: int) -> int:
     return max(
         prod(min(most, -(-edge // chunk) * chunk) for edge in frame.shape) for frame in scene.frames
     )
-
-
-def inside(places: Table, frame: int, window: Window) -> NDArray[np.bool_]:
-    """Tell which places, columns ``frame``, ``row`` and ``column`` (place,), lie in a window."""
-    rows, columns = window
-    row, column = places["row"], places["column"]
-    return np.asarray(
-        (places["frame"] == frame)
-        & (row >= rows.start)
-        & (row < rows.stop)
-        & (column >= columns.start)
-        & (column < columns.stop)
-    )
-
-
-def join_places(parts: Sequence[Table]) -> Table:
-    """Join places of several tiles, with all that is known of each, by frame, row and column."""
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.lexsort((joined["column"], joined["row"], joined["frame"]))
-    return {name: values[order] for name, values in joined.items()}

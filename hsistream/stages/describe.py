@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
+from hsistream.places import join_places
 from hsistream.regions.representatives import choose_representatives, nearest_to_means
 from hsistream.regions.sums import RegionSums
 from hsistream.runs import LATENTS, SUPERPIXELS
@@ -20,7 +21,6 @@ from hsistream.stages import (
     Context,
     Needs,
     frame_thresholds,
-    join_places,
     largest_tile,
     reservoir_pixels,
     scene_tiles,

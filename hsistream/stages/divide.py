@@ -18,6 +18,7 @@ from hsistream.classifiers.splits import (
 from hsistream.config import RunConfig
 from hsistream.errors import ConfigError
 from hsistream.events import StageStarted, Warned
+from hsistream.places import numbered
 from hsistream.readers.label_sources import read_labelled
 from hsistream.readers.labelled import Labelled, LabelOptions
 from hsistream.readers.map_places import ground_places
@@ -109,11 +110,11 @@ def labels_with_data(context: Context) -> Labelled:
 
 def has_data(labels: Labelled, scene: Scene) -> NDArray[np.bool_]:
     """Tell which labelled pixels (pixel,) have data."""
-    squares = np.stack([labels.frame, labels.row // TILE_PX, labels.column // TILE_PX], axis=1)
+    squares = np.stack([labels.frame, labels.row // TILE_PX, labels.column // TILE_PX])
     found = np.zeros(len(labels.number), np.bool_)
-    kinds, square, counts = np.unique(squares, axis=0, return_inverse=True, return_counts=True)
-    members = np.split(np.argsort(square.ravel(), kind="stable"), np.cumsum(counts)[:-1])
-    for (frame, down, right), own in zip(kinds, members, strict=True):
+    first, square = numbered(squares)
+    members = np.split(np.argsort(square, kind="stable"), np.cumsum(np.bincount(square))[:-1])
+    for (frame, down, right), own in zip(squares[:, first].T, members, strict=True):
         top, left = int(down) * TILE_PX, int(right) * TILE_PX
         height, width = scene.frames[frame].shape
         window = slice(top, min(height, top + TILE_PX)), slice(left, min(width, left + TILE_PX))
@@ -161,10 +162,10 @@ def one_of_each_place(
 
     Gives its number, its label at that place, and for every pixel the number of its place.
     """
-    places = np.stack(ground_places(scene, labels.frame, labels.row, labels.column), axis=1)
-    _, first, member = np.unique(places, axis=0, return_index=True, return_inverse=True)
-    frame, row, column = places[first].T
-    return first, Labels(frame, row, column, labels.number[first]), member.ravel()
+    places = np.stack(ground_places(scene, labels.frame, labels.row, labels.column))
+    first, member = numbered(places)
+    frame, row, column = places[:, first]
+    return first, Labels(frame, row, column, labels.number[first]), member
 
 
 def _no_test(places: Labels, settings: ClassifySection, apart_px: int) -> str:

@@ -22,6 +22,7 @@ from hsistream.machine import give_back
 from hsistream.methods import choose_device, load_method, using
 from hsistream.methods.base import SQUARE_PX, Encoder, Place
 from hsistream.network_sections import EncoderSection
+from hsistream.places import join_places
 from hsistream.runs import LATENTS
 from hsistream.runtime.ledger import Ledger
 from hsistream.runtime.memory import kept
@@ -33,7 +34,6 @@ from hsistream.stages import (
     Context,
     Needs,
     frame_thresholds,
-    join_places,
     reservoir_pixels,
     scene_tiles,
 )

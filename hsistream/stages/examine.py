@@ -12,9 +12,10 @@ from hsistream.classifiers import load_classifier
 from hsistream.classifiers.metrics import confusion
 from hsistream.classifiers.splits import TEST
 from hsistream.config import RunConfig
+from hsistream.places import inside
 from hsistream.scene.scene import Scene
 from hsistream.sections import ClassifySection
-from hsistream.stages import Address, Context, Needs, inside, largest_tile, scene_tiles
+from hsistream.stages import Address, Context, Needs, largest_tile, scene_tiles
 from hsistream.stages import divide as divide_stage
 from hsistream.stages.divide import load_places
 from hsistream.stages.features import (
@@ -75,9 +76,9 @@ def examine_tile(tile: Tile, *, address: Address, settings: ClassifySection) -> 
     features = load_features(address, settings.features)
     reach, classes = reach_of(settings), len(places["names"])
     found = _nothing(settings.splits, classes)
-    tested = inside(places, tile.frame, tile.core) & (places["roles"] == TEST).any(axis=0)
     for strip in tile_strips(scene, tile.core):
-        here = np.flatnonzero(tested & inside(places, tile.frame, strip))
+        here = inside(places, tile.frame, strip)
+        here = here[(places["roles"][:, here] == TEST).any(axis=0)]
         if not len(here):
             continue
         seen = read_features(tile.frame, strip, reach, scene, features)

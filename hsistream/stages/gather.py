@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
+from hsistream.places import inside
 from hsistream.runs import LATENTS
 from hsistream.scene.scene import Scene
 from hsistream.sections import FeatureName
-from hsistream.stages import Address, Context, Needs, inside, scene_tiles
+from hsistream.stages import Address, Context, Needs, scene_tiles
 from hsistream.stages import divide as divide_stage
 from hsistream.stages.divide import load_places
 from hsistream.stages.features import (
@@ -75,10 +76,10 @@ def gather_tile(
 ) -> Table:
     """Cut the squares around the pixels of one tile that are learnt from."""
     table, features, scene = load_places(address), load_features(address, names), address.scene
-    own = inside(table, tile.frame, tile.core) & table["learnt"]
     pixels, squares = [], []
     for strip in tile_strips(scene, tile.core):
-        here = np.flatnonzero(own & inside(table, tile.frame, strip))
+        here = inside(table, tile.frame, strip)
+        here = here[table["learnt"][here]]
         if len(here):
             window = _around(table, here)
             found = read_features(tile.frame, window, reach, scene, features)

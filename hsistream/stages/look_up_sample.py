@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
 from hsistream.events import StageStarted
+from hsistream.places import inside
 from hsistream.runs import LABELS, RunDirectory
 from hsistream.scene.scene import Scene
-from hsistream.stages import Context, Needs, inside, reservoir_pixels, scene_tiles
+from hsistream.stages import Context, Needs, reservoir_pixels, scene_tiles
 from hsistream.stages import statistics as statistics_stage
 from hsistream.stores.raster import RasterStore
 from hsistream.stores.tables import Table, read_table, write_table
@@ -48,7 +49,7 @@ def labels_at(places: Table, run: RunDirectory, scene: Scene) -> NDArray[np.uint
     row, column = places["row"], places["column"]
     found = np.empty(len(row), np.uint16)
     for tile in scene_tiles(scene, TILE_PX):
-        own = np.flatnonzero(inside(places, tile.frame, tile.core))
+        own = inside(places, tile.frame, tile.core)
         if len(own):
             name = scene.frames[tile.frame].name
             labels = RasterStore(run.labels_uri).read(name, LABELS, tile.core)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsistream.places import join_places
 from hsistream.scene.scene import Scene
-from hsistream.stages import join_places
 from hsistream.stages.fitting import Measured
 from hsistream.stages.pictures import assemble_frames, picture_step
 from hsistream.stores.tables import Table

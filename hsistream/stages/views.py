@@ -20,6 +20,7 @@ from hsistream.config import RunConfig
 from hsistream.consensus.projections import unit_length
 from hsistream.consensus.views import HALO, spatial_view
 from hsistream.illumination import illuminated
+from hsistream.places import join_places
 from hsistream.runs import LATENTS
 from hsistream.runtime.memory import kept
 from hsistream.scene.scene import Scene
@@ -30,7 +31,6 @@ from hsistream.stages import (
     Context,
     Needs,
     frame_thresholds,
-    join_places,
     largest_tile,
     reservoir_pixels,
     scene_tiles,
