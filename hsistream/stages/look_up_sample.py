@@ -48,8 +48,10 @@ def labels_at(places: Table, run: RunDirectory, scene: Scene) -> NDArray[np.uint
     RasterStore(run.labels_uri).check_complete(scene.frames, LABELS)
     row, column = places["row"], places["column"]
     found = np.empty(len(row), np.uint16)
+    order = np.lexsort((column, row, places["frame"]))
+    ordered = {name: places[name][order] for name in ("frame", "row", "column")}
     for tile in scene_tiles(scene, TILE_PX):
-        own = inside(places, tile.frame, tile.core)
+        own = order[inside(ordered, tile.frame, tile.core)]
         if len(own):
             name = scene.frames[tile.frame].name
             labels = RasterStore(run.labels_uri).read(name, LABELS, tile.core)
