@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,6 @@ from hsistream.tiles import Window
 
 Places = Mapping[str, NDArray[Any]]
 """Columns ``frame``, ``row`` and ``column`` (place,), and all that is known of each place."""
-
-SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 
 
 def join_places(parts: Sequence[Places]) -> dict[str, NDArray[Any]]:
@@ -34,7 +32,7 @@ def inside(places: Places, frame: int, window: Window) -> NDArray[np.int64]:
     array([1, 3])
     """
     rows, columns = window
-    first, last = (int(np.searchsorted(places["frame"], frame, side)) for side in SIDES)
+    first, last = np.searchsorted(places["frame"], [frame, frame + 1])
     top, bottom = first + np.searchsorted(places["row"][first:last], [rows.start, rows.stop])
     column = places["column"][top:bottom]
     within = (column >= columns.start) & (column < columns.stop)

@@ -145,8 +145,8 @@ def _blocks(
 
 def classes_in_several_blocks(labels: Labels, block_px: int) -> int:
     """Count the classes of which labels lie in two blocks or more."""
-    pairs = np.unique(np.stack([labels.number, _block_of(labels, block_px)]), axis=1)
-    return int((np.bincount(pairs[0]) > 1).sum())
+    pairs = np.stack([labels.number, _block_of(labels, block_px)])
+    return int((np.bincount(labels.number[numbered(pairs)[0]]) > 1).sum())
 
 
 def _block_of(labels: Labels, block_px: int) -> Indices:
@@ -162,6 +162,7 @@ def _best_blocks(
     held = np.zeros((count, int(number.max()) + 1), np.bool_)
     held[block, number] = True
     wanted = min(max(1, round(share * count)), max(1, count - 1))
+    classes = held.any(axis=0).sum()
     best, most = np.zeros(count, np.bool_), -1
     for _ in range(DRAWS):
         drawn = np.zeros(count, np.bool_)
@@ -169,7 +170,7 @@ def _best_blocks(
         both = int((held[drawn].any(axis=0) & held[~drawn].any(axis=0)).sum())
         if both > most:
             best, most = drawn, both
-        if most == held.any(axis=0).sum():
+        if most == classes:
             break
     return best[block]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.errors import ConfigError
-from hsistream.places import differs
+from hsistream.places import differs, inside
 from hsistream.readers.labels import USUAL_KEY, Labels
 from hsistream.scene.scene import Scene
 from hsistream.tiles import Window
@@ -71,14 +71,8 @@ class Labelled:
 
     def within(self, frame: int, window: Window) -> Labelled:
         """Keep the pixels of a window of a frame."""
-        rows, columns = window
-        return self.at(
-            (self.frame == frame)
-            & (self.row >= rows.start)
-            & (self.row < rows.stop)
-            & (self.column >= columns.start)
-            & (self.column < columns.stop)
-        )
+        places = {"frame": self.frame, "row": self.row, "column": self.column}
+        return self.at(inside(places, frame, window))
 
     def at(self, chosen: NDArray[Any]) -> Labelled:
         """Keep some of the pixels, and all the classes."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsistream.config import RunConfig
-from hsistream.places import inside
+from hsistream.places import inside, numbered
 from hsistream.runs import LATENTS
 from hsistream.scene.scene import Scene
 from hsistream.sections import FeatureName
@@ -112,10 +112,9 @@ def cut_squares(
 def tiles_of(context: Context, places: Table, chosen: NDArray[np.bool_]) -> list[Tile]:
     """List the tiles that hold at least one of the chosen pixels (pixel,)."""
     tile_px = context.tile_px
-    keys = np.stack(
-        [places["frame"], places["row"] // tile_px, places["column"] // tile_px], axis=1
-    )
-    held = {tuple(key) for key in np.unique(keys[chosen], axis=0).tolist()}
+    keys = np.stack([places["frame"], places["row"] // tile_px, places["column"] // tile_px])
+    keys = keys[:, chosen]
+    held = {tuple(key) for key in keys[:, numbered(keys)[0]].T.tolist()}
     tiles = context.tiles(tile_px)
     return [tile for tile in tiles if (tile.frame, tile.row, tile.column) in held]
 
